@@ -1,0 +1,13 @@
+"""What can go wrong outside the code: one sentence each, with the remedy in it."""
+
+
+class DipsopError(Exception):
+    """The world's fault (a file, a disk, a divergence), said in one sentence that names the remedy."""
+
+
+class ImageError(DipsopError):
+    """A picture cannot be read or written."""
+
+
+class DivergenceError(DipsopError):
+    """The loss is no longer a finite number."""

@@ -1,0 +1,6 @@
+"""Lets tests import the examples by their file names."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
