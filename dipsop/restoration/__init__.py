@@ -1,0 +1,1 @@
+"""From a corrupted picture to a clean one."""

@@ -1,0 +1,133 @@
+"""EXIF records as bytes: the orientation in them, and the way from and to the tags of a TIFF file.
+
+A record is a small TIFF file. Records of PNG, JPEG and WebP files are kept byte for byte (maker notes hold offsets that
+a rewrite would break); only the orientation is set to 1 in place, because the pixels are turned upright on reading.
+"""
+
+import struct
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+PREFIX = b"Exif\0\0"
+# What Pillow raises on records that lie.
+BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+          ZeroDivisionError, RuntimeError, struct.error)  # fmt: skip
+
+_ORIENTATION = 274
+_SUB_RECORDS = (0x8769, 0x8825)  # EXIF proper, GPS
+# Of the tags of a TIFF file those that describe the picture; all others say how its samples lie in the file.
+_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
+
+
+def upright(record: bytes) -> tuple[bytes | None, int]:
+    """Read the orientation of a record and set it to 1.
+
+    Parameters
+    ----------
+    record : bytes
+        With or without the ``Exif`` prefix.
+
+    Returns
+    -------
+    record : bytes or None
+        The same without prefix and with orientation 1; None where it is empty.
+    orientation : int
+        1 to 8 as EXIF counts; 1 where there is none, or none that can be read.
+    """
+    while record.startswith(PREFIX):
+        record = record.removeprefix(PREFIX)
+    try:
+        order, at = _orientation_at(record)
+        (orientation,) = struct.unpack_from(order + "H", record, at)
+    except (struct.error, LookupError):
+        return record or None, 1
+    patched = record[:at] + struct.pack(order + "H", 1) + record[at + 2 :]
+    return patched, orientation if 1 <= orientation <= 8 else 1
+
+
+def _orientation_at(record: bytes) -> tuple[str, int]:
+    """Find the byte order of a record and where its orientation lies; LookupError where it has none."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}[record[:4]]
+    (first,) = struct.unpack_from(order + "I", record, 4)
+    (count,) = struct.unpack_from(order + "H", record, first)
+    for entry in range(first + 2, first + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", record, entry)
+        if (tag, kind, number) == (_ORIENTATION, 3, 1):
+            return order, entry + 8
+    raise LookupError("no orientation")
+
+
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array (H, W, ...) upright, given the EXIF orientation (1 to 8) that it was stored with."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def from_tiff(file: BinaryIO, *, offset: int, order: str, big: bool) -> bytes | None:
+    """Collect the descriptive tags of a TIFF file as an EXIF record.
+
+    Parameters
+    ----------
+    file : binary file
+        The TIFF file.
+    offset : int
+        Where its first directory lies.
+    order : str
+        Its byte order, ``<`` or ``>``.
+    big : bool
+        Whether it is a BigTIFF.
+
+    Returns
+    -------
+    bytes or None
+        The record; None where nothing describes the picture, or where it cannot be read.
+    """
+    source, kept = Image.Exif(), Image.Exif()
+    source.endian, source.bigtiff = order, big
+    try:
+        source.load_from_fp(file, offset)
+        for tag in _DESCRIPTIVE:
+            if tag in source:
+                kept[tag] = source[tag]
+        for tag in _SUB_RECORDS:
+            if tag in source and (sub_record := source.get_ifd(tag)):
+                kept[tag] = dict(sub_record)
+        return kept.tobytes().removeprefix(PREFIX) if len(kept) else None
+    except BROKEN:
+        return None
+
+
+def to_tiff(record: bytes | None) -> dict[int, Any]:
+    """Give the descriptive tags of a record, sub-records as dictionaries, for the directory of a TIFF file."""
+    source, tags = Image.Exif(), dict[int, Any]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, on odd records
+        try:
+            source.load(record or b"")
+            for tag in _DESCRIPTIVE:
+                if tag in source:
+                    tags[tag] = source[tag]
+            for tag in _SUB_RECORDS:
+                if tag in source and (sub_record := source.get_ifd(tag)):
+                    tags[tag] = {key: value for key, value in sub_record.items() if not isinstance(value, dict)}
+            _probe(tags)
+        except BROKEN:
+            return {}
+    return tags
+
+
+def _probe(tags: dict[int, Any]) -> None:
+    """Raise here, where it can be let go, what the tags would raise when a finished picture is written."""
+    probe = Image.Exif()
+    for tag, value in tags.items():
+        probe[tag] = value
+    probe.tobytes()

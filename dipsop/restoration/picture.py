@@ -1,0 +1,124 @@
+"""A picture in memory: the values that the fit works on, and all that is needed to write it back as it came."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Picture:
+    """A grey or RGB picture at its own depth, with what it carries along.
+
+    Parameters
+    ----------
+    samples : ndarray, (H, W, C)
+        The colour channels as they are stored, C = 1 (grey) or 3 (RGB): uint8, uint16, or floats in [0, 1].
+    alpha : ndarray or None, (H, W)
+        The transparency of the same type, which is carried over and never restored.
+    icc_profile : bytes or None
+        The colour profile.
+    exif : bytes or None
+        The EXIF record without its ``Exif`` prefix, orientation 1: the pixels are upright already.
+    dpi : (float, float) or None
+        Resolution in dots per inch, across and down.
+    format : str or None
+        What the file was: PNG, JPEG, TIFF, WEBP or BMP; None for an array.
+    """
+
+    samples: NDArray[Any]
+    alpha: NDArray[Any] | None = None
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    format: str | None = None
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """The samples as float32 in [0, 1], (H, W, C)."""
+        return (self.samples / np.float32(white(self.samples.dtype))).astype(np.float32)
+
+    @property
+    def samples_and_alpha(self) -> NDArray[Any]:
+        """The samples with the alpha plane, if there is one, as the last channel."""
+        return self.samples if self.alpha is None else np.dstack([self.samples, self.alpha])
+
+    @classmethod
+    def from_array(cls, array: NDArray[Any]) -> "Picture":
+        """Make a picture of a numpy array.
+
+        Parameters
+        ----------
+        array : ndarray, (H, W), (H, W, 1) or (H, W, 3)
+            uint8, uint16, or floats in [0, 1]. It is copied.
+
+        Returns
+        -------
+        Picture
+            With nothing but samples.
+
+        Raises
+        ------
+        ValueError
+            Another shape or type, or floats outside [0, 1].
+        """
+        array = np.asarray(array)
+        if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+            raise ValueError(f"expected shape (H, W), (H, W, 1) or (H, W, 3), alpha left out, got {array.shape}")
+        if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"expected uint8, uint16 or floats in [0, 1], got {array.dtype}")
+        if np.issubdtype(array.dtype, np.floating) and not in_unit_range(array):
+            raise ValueError(f"expected finite values in [0, 1], got {array.min()} to {array.max()}")
+        native = array.astype(array.dtype.newbyteorder("="))
+        return cls(samples=native.reshape(*array.shape[:2], -1))
+
+    def replaced(self, values: NDArray[Any], where: NDArray[np.bool_]) -> "Picture":
+        """Put new values in some places; every sample in the other places stays bit-identical.
+
+        Parameters
+        ----------
+        values : ndarray, (H, W, C)
+            The new values; they are clipped to [0, 1] and rounded to the depth of the samples.
+        where : ndarray of bool, (H, W, C)
+            True where a sample is replaced.
+
+        Returns
+        -------
+        Picture
+            A new one; this one is unchanged.
+
+        Raises
+        ------
+        ValueError
+            A wrong shape or type, or a value to put in that is not finite.
+        """
+        shape = self.samples.shape
+        if values.shape != shape or where.shape != shape or where.dtype != np.bool_:
+            raise ValueError(
+                f"expected values and a boolean where of shape {shape}, "
+                f"got {values.shape} and {where.shape} of {where.dtype}"
+            )
+        chosen = values[where]
+        if not np.isfinite(chosen).all():
+            raise ValueError("expected finite values to put in, got NaN or infinity")
+        samples = self.samples.copy()
+        samples[where] = quantized(chosen, samples.dtype)
+        return replace(self, samples=samples)
+
+
+def white(dtype: np.dtype[Any]) -> int:
+    """Give the sample value that stands for 1.0: 255, 65535, or 1 for floats."""
+    return 1 if np.issubdtype(dtype, np.floating) else int(np.iinfo(dtype).max)
+
+
+def quantized(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Clip values to [0, 1] and round them to the nearest sample of a type (integers), or just cast (floats)."""
+    scaled = np.clip(values.astype(np.float64), 0, 1) * white(dtype)
+    return (scaled if np.issubdtype(dtype, np.floating) else np.rint(scaled)).astype(dtype)
+
+
+def in_unit_range(values: NDArray[Any]) -> bool:
+    """Say whether all values are finite and in [0, 1]; NaN is not."""
+    return bool(((values >= 0) & (values <= 1)).all())
