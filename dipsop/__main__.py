@@ -1,0 +1,5 @@
+"""python -m dipsop."""
+
+from dipsop.cli import main
+
+main()

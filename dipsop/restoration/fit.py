@@ -1,0 +1,217 @@
+"""The loop: an observation in, steps out; who consumes them shows, records, previews or stops.
+
+    for step in iter_restore(image, config):      # breaking out is how one stops
+        ...
+    step.restoration().image                      # the last state is the result, never a picked one
+
+The truth never comes in here, so that nothing can be chosen by it.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dipsop.errors import DivergenceError
+from dipsop.restoration.config import PRESETS, Config, HeldOut
+from dipsop.restoration.held_out import HeldOutFit
+from dipsop.restoration.whole_image import WholeImageFit
+from dipsop.sop import SparseCorruption
+
+
+class Fit(Protocol):
+    """What the loop asks of a fit: HeldOutFit, WholeImageFit."""
+
+    y: Tensor
+
+    def step(self, done: float) -> Tensor: ...  # noqa: D102
+    def network_output(self) -> Tensor: ...  # noqa: D102
+    def found(self) -> Tensor: ...  # noqa: D102
+    def fraction_corrupted(self) -> float: ...  # noqa: D102
+    def sparse_corruption(self, network_output: Tensor) -> SparseCorruption: ...  # noqa: D102
+    def effective_lambda(self) -> float: ...  # noqa: D102
+    def rates(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What a fit says of a picture.
+
+    Attributes
+    ----------
+    image : float32 array, the shape of the observation, in [0, 1]
+        The observation where no corruption was found, bit for bit, and the network's output elsewhere.
+    network_output : the same shape, in [0, 1]
+        f alone.
+    sparse_corruption : the same shape
+        u∘u − v∘v: what was wrong with a value; positive where it is too bright. Channels share it where asked to.
+    corrupted : bool, the same shape
+        Where corruption was found.
+    effective_lambda : float
+        λ = −log γ / (2α), the ℓ1 weight that the rates amount to (its median where they differ between values).
+    steps : int
+    seconds : float
+    reason : str
+        Why it ended.
+    """
+
+    image: NDArray[np.float32]
+    network_output: NDArray[np.float32]
+    sparse_corruption: NDArray[np.float32]
+    corrupted: NDArray[np.bool_]
+    effective_lambda: float
+    steps: int
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step taken. It looks at the running fit: ask it for pictures before the next step is taken.
+
+    Attributes
+    ----------
+    iteration : int
+        Steps taken so far, from 1.
+    done : float in [0, 1]
+        Share of the budget spent, of steps or of seconds, whichever is further.
+    seconds : float
+        Since the fit began, its start included.
+    """
+
+    iteration: int
+    done: float
+    seconds: float
+    _loss: Tensor = field(repr=False)
+    _fit: Fit = field(repr=False)
+    _squeezed: bool = field(repr=False)
+
+    @property
+    def loss(self) -> float:
+        """The loss before this step (on an accelerator, asking waits for it)."""
+        return float(self._loss)
+
+    @property
+    def fraction_corrupted(self) -> float:
+        """Share of the values found corrupted so far."""
+        return self._fit.fraction_corrupted()
+
+    def network_output(self) -> NDArray[np.float32]:
+        """f alone, the shape of the observation, in [0, 1]."""
+        return self._array(self._fit.network_output())
+
+    def restoration(self, reason: str = "stopped") -> Restoration:
+        """Return the picture as it stands, and why this was the last step."""
+        f = self._fit.network_output()
+        s = self._fit.sparse_corruption(f).value.expand_as(f)
+        found = self._fit.found()
+        return Restoration(
+            image=self._array(torch.where(found, f, self._fit.y)),
+            network_output=self._array(f),
+            sparse_corruption=self._array(s),
+            corrupted=self._array(found),
+            effective_lambda=self._fit.effective_lambda(),
+            steps=self.iteration,
+            seconds=self.seconds,
+            reason=reason,
+        )
+
+    def _array(self, tensor: Tensor) -> NDArray[Any]:
+        array = tensor[0].permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray(array[..., 0] if self._squeezed else array)
+
+
+def iter_restore(
+    image: NDArray[np.generic], config: Config | str = "quick", device: torch.device | str = "cpu"
+) -> Iterator[Step]:
+    """Fit y ≈ f(θ) + u∘u − v∘v to a picture, yielding every step.
+
+    Parameters
+    ----------
+    image : array (H, W) or (H, W, C)
+        The corrupted picture: floats in [0, 1], or uint8 or uint16 over their whole range.
+    config : HeldOut, WholeImage, or the name of a preset
+    device : torch.device or str
+
+    Yields
+    ------
+    Step
+
+    Raises
+    ------
+    ValueError
+        If the image has another shape or type, values outside [0, 1] or not finite, or the preset is unknown.
+    DivergenceError
+        If the loss is no longer finite.
+    """
+    y, config = as_tensor(image, torch.device(device)), as_config(config)
+    return _steps(y, config, squeezed=image.ndim == 2)
+
+
+def _steps(y: Tensor, config: Config, squeezed: bool) -> Iterator[Step]:
+    start = time.perf_counter()
+    fit: Fit = HeldOutFit(y, config) if isinstance(config, HeldOut) else WholeImageFit(y, config)
+    limit = config.time_limit or math.inf
+    for taken in range(config.steps):
+        done = max(taken / config.steps, (time.perf_counter() - start) / limit)
+        if done >= 1 and taken:
+            return
+        loss = fit.step(min(done, 1.0))
+        # Asking an accelerator for the loss waits for it, so there the question is put once in a while.
+        if (y.device.type == "cpu" or taken % 50 == 0) and not math.isfinite(loss):
+            raise DivergenceError(
+                f"the loss is no longer a finite number at step {taken + 1} ({fit.rates()}); try a lower rate"
+            )
+        seconds = time.perf_counter() - start
+        done = min(1.0, max((taken + 1) / config.steps, seconds / limit))
+        yield Step(taken + 1, done, seconds, loss, fit, squeezed)
+
+
+def restore(
+    image: NDArray[np.generic], config: Config | str = "quick", device: torch.device | str = "cpu"
+) -> Restoration:
+    """Take the sparse corruption out of a picture; parameters and errors are those of `iter_restore`.
+
+    Returns
+    -------
+    Restoration
+        The last state of the fit.
+
+    Examples
+    --------
+    >>> import numpy as np, dipsop
+    >>> picture = np.full((16, 16), 0.5, np.float32)
+    >>> picture[3, 4] = 1.0
+    >>> bool(dipsop.restore(picture, dipsop.PRESETS["quick"]).corrupted[3, 4])
+    True
+    """
+    *_, last = iter_restore(image, config, device)
+    return last.restoration(reason=ending(last, as_config(config)))
+
+
+def ending(last: Step, config: Config) -> str:
+    """Say in a few words why a fit that ran to its end ended."""
+    return "all steps taken" if last.iteration >= config.steps else "time limit reached"
+
+
+def as_config(config: Config | str) -> Config:
+    """Return the preset of that name, or the config itself."""
+    if isinstance(config, str):
+        if config not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {config!r}")
+        return PRESETS[config]
+    return config
+
+
+def as_tensor(image: NDArray[np.generic], device: torch.device) -> Tensor:
+    """Return an (H, W) or (H, W, C) picture as a float32 tensor (1, C, H, W) in [0, 1]."""
+    from dipsop.restoration.images import Picture
+
+    values = Picture.from_array(image).values
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(device)

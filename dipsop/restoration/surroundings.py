@@ -1,0 +1,81 @@
+"""What the surroundings of a value say about it, the value itself excluded: means, medians, and a first guess.
+
+All on tensors (N, C, H, W), channel by channel, with a weight in [0, 1] for every value. A neighbour beyond the border
+has weight 0, so that borders need no padding rule.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def ring(sigma: float, radius: int, device: torch.device) -> Tensor:
+    """Gaussian window (2·radius + 1)² of sum 1 without its centre: a value never speaks for itself."""
+    t = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    window = torch.exp(-(t[:, None].square() + t[None].square()) / (2 * sigma**2))
+    window[radius, radius] = 0
+    return window / window.sum()
+
+
+def local_sum(values: Tensor, window: Tensor) -> Tensor:
+    """Correlate every channel with the window; zero beyond the border."""
+    channels = values.shape[1]
+    kernel = window.expand(channels, 1, *window.shape)
+    return F.conv2d(values, kernel, padding=window.shape[-1] // 2, groups=channels)
+
+
+def weighted_mean(values: Tensor, weight: Tensor, window: Tensor) -> Tensor:
+    """Normalized convolution, Σk·w·y / Σk·w; the overall mean where no neighbour has weight.
+
+    References
+    ----------
+    Knutsson, Westin, "Normalized and differential convolution", CVPR 1993.
+    """
+    nothing = 1e-7
+    return (local_sum(values * weight, window) + nothing * values.mean()) / (local_sum(weight, window) + nothing)
+
+
+def weighted_median(values: Tensor, weight: Tensor, window: Tensor, levels: int = 32) -> Tensor:
+    """Median of the surroundings, from the local distribution function at `levels` levels, interpolated in between.
+
+    Sorting 24 neighbours of every value takes seconds on a processor; 32 small convolutions take a fraction of one.
+    """
+    total = local_sum(weight, window) + 1e-7
+    median = torch.ones_like(values)
+    below, open_ = torch.zeros_like(values), torch.ones_like(values, dtype=torch.bool)
+    for level in range(1, levels + 1):
+        reached = local_sum(weight * (values < level / levels), window) / total
+        here = open_ & (reached >= 0.5)
+        inside = (0.5 - below) / (reached - below).clamp(min=1e-7)
+        median = torch.where(here, (level - 1 + inside) / levels, median)
+        open_ &= ~here
+        below = reached
+    return median
+
+
+def first_guess(y: Tensor, rounds: int = 8) -> tuple[Tensor, Tensor]:
+    """Return (median, trust), robust statistics of the surroundings, before any network.
+
+    The deviation from the median, measured by the local scale, gives every value a trust; `rounds` of reweighting
+    replace the median by the mean of the trusted surroundings.
+
+    Parameters
+    ----------
+    y : Tensor (1, C, H, W) in [0, 1]
+    rounds : int
+
+    Returns
+    -------
+    median, trust : Tensor (1, C, H, W), both in [0, 1]
+    """
+    close, near, around = ring(2.0, 2, y.device), ring(1.0, 3, y.device), ring(2.0, 5, y.device)
+    everything = torch.ones_like(y)
+    median = base = weighted_median(y, everything, close)
+    # Clamped, so that the outliers themselves do not set the scale by which they are judged.
+    scale = (0.5 * weighted_mean((y - median).abs().clamp(max=0.2), everything, close)).clamp(0.03, 0.15)
+    for _ in range(rounds):
+        deviation = (y - base).abs()
+        trust = 1 / (1 + (deviation / scale) ** 4)
+        base = weighted_mean(y, trust, near)
+        scale = (2.5 * weighted_mean(deviation, trust, around)).clamp(0.03, 0.2)
+    return median, trust

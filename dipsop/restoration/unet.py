@@ -1,0 +1,110 @@
+"""The two U-Nets: the deep image prior's, which makes a picture from noise, and the one that predicts hidden values."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, leaky ReLU, under reflection padding: the deep image prior's unit."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect"),
+        nn.BatchNorm2d(outputs),
+        nn.LeakyReLU(0.2, inplace=True),
+    )
+
+
+class SkipUNet(nn.Module):
+    """The five-scale skip U-Net of the deep image prior: z (N, input_channels, H, W) → picture in [0, 1].
+
+    H and W are multiples of `multiple` and at least twice that; who wants another size makes z larger and crops
+    (`input_size` says how large).
+
+    Parameters
+    ----------
+    input_channels, output_channels : int
+    widths : sequence of int
+        Channels of each scale, from fine to coarse; each scale halves the resolution.
+    skip_width : int
+        Channels of the 1×1 skip at every scale.
+
+    References
+    ----------
+    Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior", IJCV 2020, supplementary material (denoising network).
+    """
+
+    def __init__(self, input_channels: int, output_channels: int, widths: Sequence[int], skip_width: int = 4) -> None:
+        super().__init__()
+        self.multiple = 2 ** len(widths)
+        finer = [input_channels, *widths[:-1]]
+        coarser = [*widths[1:], widths[-1]]
+        self.skips = nn.ModuleList(_conv(f, skip_width, 1) for f in finer)
+        self.downs = nn.ModuleList(
+            nn.Sequential(_conv(f, w, 3, stride=2), _conv(w, w, 3)) for f, w in zip(finer, widths, strict=True)
+        )
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(skip_width + c), _conv(skip_width + c, w, 3), _conv(w, w, 1))
+            for c, w in zip(coarser, widths, strict=True)
+        )
+        self.last = nn.Conv2d(widths[0], output_channels, 1)
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Size of the smallest z that the network takes and that covers a picture of height × width."""
+        m = self.multiple
+        return max(2 * m, -(-height // m) * m), max(2 * m, -(-width // m) * m)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the picture f(θ; z), (N, output_channels, H, W) in [0, 1]."""
+        skipped, h = [], z
+        for skip, down in zip(self.skips, self.downs, strict=True):
+            skipped.append(skip(h))
+            h = down(h)
+        for up in reversed(self.ups):
+            h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
+            h = up(torch.cat([skipped.pop(), h], 1))
+        return torch.sigmoid(self.last(h))
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.second(F.gelu(self.first(x))))
+
+
+class PredictorUNet(nn.Module):
+    """A plain U-Net that starts as the zero function: (N, input_channels, H, W) → (N, output_channels, H, W), any size.
+
+    It adds a correction to a first filling, so zero is the right start. No normalization: its statistics would tie
+    what is predicted here to what else is in the crop, and cost a fifth of the step.
+    """
+
+    def __init__(self, input_channels: int, output_channels: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.multiple = 2**depth
+        self.first = _Block(input_channels, width)
+        self.downs = nn.ModuleList(_Block(width, width) for _ in range(depth))
+        self.ups = nn.ModuleList(_Block(2 * width, width) for _ in range(depth))
+        self.last = nn.Conv2d(width, output_channels, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the correction; a size that does not halve `depth` times is padded inside and cropped."""
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        h = self.first(x)
+        skipped = [h]
+        for block in self.downs:
+            h = block(F.avg_pool2d(h, 2))
+            skipped.append(h)
+        skipped.pop()
+        for block in self.ups:
+            h = block(torch.cat([F.interpolate(h, scale_factor=2), skipped.pop()], 1))
+        correction: Tensor = self.last(h)
+        return correction[..., :height, :width]

@@ -1,0 +1,120 @@
+"""Deep image prior with a sparse part: y = f(θ; z) + u∘u − v∘v over the whole picture at every step.
+
+θ descends the mean over the values of a loss on r = f + s − y; u and v follow r itself, per entry, at the discrepant
+rate. With the squared loss, SGD and the explicit step this is the published recipe; α = 0 is plain deep image prior.
+
+Deviation from the published code: there u, v descend the mean too, so that their rate changes meaning with the size of
+the picture; here it is per entry, and equal to theirs at 512×512 in colour (dipsop.restoration.config).
+
+References
+----------
+You, Zhu, Qu, Ma, NeurIPS 2020. Ulyanov, Vedaldi, Lempitsky, IJCV 2020.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dipsop.restoration.config import WholeImage
+from dipsop.restoration.precision import autocast
+from dipsop.restoration.unet import SkipUNet
+from dipsop.sop import DiscrepantRates, SparseCorruption
+
+HUBER_DELTA = 0.02  # where the Huber loss turns linear: above the fit's own error, below the corruption
+FOUND = 0.02  # |s| above which a value counts as found corrupted; the switch leaves little in between
+
+
+class WholeImageFit:
+    """The state of a deep image prior fit to one picture.
+
+    Parameters
+    ----------
+    y : Tensor (1, C, H, W), float32 in [0, 1]
+        The observation, on the device that is to compute.
+    config : WholeImage
+    """
+
+    def __init__(self, y: Tensor, config: WholeImage) -> None:
+        self.y, self.config = y, config
+        channels, height, width = y.shape[1:]
+        self.discrepant = DiscrepantRates(lr=config.lr, alpha=config.alpha, init_scale=config.init_scale)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(config.seed)
+            network = SkipUNet(config.input_channels, channels, [config.width] * 5, config.skip_width)
+        random = torch.Generator().manual_seed(config.seed)
+        z = 0.1 * torch.rand(1, config.input_channels, *network.input_size(height, width), generator=random)
+        self.z = z.to(y.device, memory_format=torch.channels_last)
+        self.network = network.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shape = (1, 1 if config.shared_corruption else channels, height, width)
+        self.corruption = (
+            SparseCorruption.random(shape, config.init_scale, random, y.device)
+            if config.random_start
+            else SparseCorruption.constant(torch.full(shape, config.init_scale, device=y.device))
+        )
+        self._random = torch.Generator(y.device).manual_seed(config.seed)
+        optimizer = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.Adam
+        self._optimizer = optimizer(self.network.parameters(), lr=config.lr)
+        self._output: Tensor | None = None
+
+    def step(self, done: float) -> Tensor:
+        """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
+        f = self._generate(self._perturbed_input())
+        residual = f + self.corruption.value - self.y
+        loss = self._loss(residual)
+        self._optimizer.zero_grad()
+        loss.backward()
+        decay = 0.5 * (1 + math.cos(math.pi * done)) if self.config.decay == "cosine" else 1.0
+        for group in self._optimizer.param_groups:
+            group["lr"] = decay * self.discrepant.lr
+        self._optimizer.step()
+        with torch.no_grad():
+            s = self.corruption
+            move = s.gradient_step if self.config.corruption_step == "gradient" else s.flow_step
+            move(residual.detach(), decay * self.discrepant.corruption_rate)
+        self._output = f.detach()
+        return loss.detach()
+
+    def network_output(self) -> Tensor:
+        """f as the last step saw it, (1, C, H, W) in [0, 1]."""
+        return self._output if self._output is not None else self._generate(self.z).detach()
+
+    def found(self) -> Tensor:
+        """Where corruption was found, bool (1, C, H, W)."""
+        return (self.corruption.value.abs() > FOUND).expand_as(self.y)
+
+    def fraction_corrupted(self) -> float:
+        """Share of the values found corrupted."""
+        return float(self.found().float().mean())
+
+    def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
+        """(u, v) as they stand."""
+        return self.corruption
+
+    def effective_lambda(self) -> float:
+        """λ = −log γ / (2α)."""
+        return self.discrepant.effective_lambda
+
+    def rates(self) -> str:
+        """The rates, for a message."""
+        return f"lr {self.config.lr:g}, alpha {self.config.alpha:g}"
+
+    def _perturbed_input(self) -> Tensor:
+        if self.config.input_noise == 0:
+            return self.z
+        noise = torch.empty_like(self.z).normal_(std=self.config.input_noise, generator=self._random)
+        return self.z + noise
+
+    def _generate(self, z: Tensor) -> Tensor:
+        height, width = self.y.shape[-2:]
+        with autocast(z.device, self.config.dtype):
+            picture: Tensor = self.network(z)
+        return picture.float()[..., :height, :width]
+
+    def _loss(self, residual: Tensor) -> Tensor:
+        if self.config.loss == "squared":
+            return residual.square().mean()
+        if self.config.loss == "absolute":
+            return residual.abs().mean()
+        return F.huber_loss(residual, torch.zeros_like(residual), delta=HUBER_DELTA)
