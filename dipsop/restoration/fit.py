@@ -21,6 +21,7 @@ from torch import Tensor
 from dipsop.errors import DivergenceError
 from dipsop.restoration.config import PRESETS, Config, HeldOut
 from dipsop.restoration.held_out import HeldOutFit
+from dipsop.restoration.picture import native_samples, unit_values
 from dipsop.restoration.whole_image import WholeImageFit
 from dipsop.sop import SparseCorruption
 
@@ -211,7 +212,5 @@ def as_config(config: Config | str) -> Config:
 
 def as_tensor(image: NDArray[np.generic], device: torch.device) -> Tensor:
     """Return an (H, W) or (H, W, C) picture as a float32 tensor (1, C, H, W) in [0, 1]."""
-    from dipsop.restoration.images import Picture
-
-    values = Picture.from_array(image).values
+    values = unit_values(native_samples(image))
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(device)

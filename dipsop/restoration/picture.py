@@ -38,7 +38,7 @@ class Picture:
     @cached_property
     def values(self) -> NDArray[np.float32]:
         """The samples as float32 in [0, 1], (H, W, C)."""
-        return (self.samples / np.float32(white(self.samples.dtype))).astype(np.float32)
+        return unit_values(self.samples)
 
     @property
     def samples_and_alpha(self) -> NDArray[Any]:
@@ -64,15 +64,10 @@ class Picture:
         ValueError
             Another shape or type, or floats outside [0, 1].
         """
-        array = np.asarray(array)
-        if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        samples = native_samples(array)
+        if samples.shape[2] not in (1, 3):
             raise ValueError(f"expected shape (H, W), (H, W, 1) or (H, W, 3), alpha left out, got {array.shape}")
-        if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
-            raise ValueError(f"expected uint8, uint16 or floats in [0, 1], got {array.dtype}")
-        if np.issubdtype(array.dtype, np.floating) and not in_unit_range(array):
-            raise ValueError(f"expected finite values in [0, 1], got {array.min()} to {array.max()}")
-        native = array.astype(array.dtype.newbyteorder("="))
-        return cls(samples=native.reshape(*array.shape[:2], -1))
+        return cls(samples=samples)
 
     def replaced(self, values: NDArray[Any], where: NDArray[np.bool_]) -> "Picture":
         """Put new values in some places; every sample in the other places stays bit-identical.
@@ -106,6 +101,27 @@ class Picture:
         samples = self.samples.copy()
         samples[where] = quantized(chosen, samples.dtype)
         return replace(self, samples=samples)
+
+
+def native_samples(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of an array (H, W) or (H, W, C) as (H, W, C), of any C, in the machine's byte order.
+
+    Raises ValueError for another shape, a type that is not uint8, uint16 or floating, or floats outside [0, 1].
+    """
+    array = np.asarray(array)
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise ValueError(f"expected an array (H, W) or (H, W, C) with something in it, got shape {array.shape}")
+    if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"expected uint8, uint16 or floats in [0, 1], got {array.dtype}")
+    if np.issubdtype(array.dtype, np.floating) and not in_unit_range(array):
+        raise ValueError(f"expected finite values in [0, 1], got {array.min()} to {array.max()}: divide by their white")
+    native: NDArray[Any] = array.astype(array.dtype.newbyteorder("="))
+    return native.reshape(*array.shape[:2], -1)
+
+
+def unit_values(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return samples of any type as float32 in [0, 1]."""
+    return (samples / np.float32(white(samples.dtype))).astype(np.float32)
 
 
 def white(dtype: np.dtype[Any]) -> int:

@@ -110,7 +110,7 @@ class WholeImageFit:
         height, width = self.y.shape[-2:]
         with autocast(z.device, self.config.dtype):
             picture: Tensor = self.network(z)
-        return picture.float()[..., :height, :width]
+        return picture.to(self.y.dtype)[..., :height, :width]
 
     def _loss(self, residual: Tensor) -> Tensor:
         if self.config.loss == "squared":

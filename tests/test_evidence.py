@@ -1,0 +1,72 @@
+"""The (u, v) of a value against the two-component mixture that they ought to amount to."""
+
+import math
+
+import pytest
+import torch
+
+from dipsop.restoration.evidence import Evidence
+
+
+def observation(seed, *shape, share=0.3):
+    random = torch.Generator().manual_seed(seed)
+    clean = torch.full(shape, 0.5) + 0.01 * torch.randn(shape, generator=random)
+    bad = torch.rand(shape, generator=random) < share
+    return clean, torch.where(bad, torch.rand(shape, generator=random), clean), bad
+
+
+def test_growth_of_u_and_v_is_bayes_rule():
+    clean, y, _ = observation(0, 1, 2, 24, 24)
+    evidence = Evidence(y, torch.ones_like(y), least_residual=0.006, shared=False)
+    scale = 0.004 + 0.1 * torch.rand(y.shape, generator=torch.Generator().manual_seed(1))
+    trust = evidence._trust(y - clean, scale).double()
+    share, d, b = float(evidence.share), (y - clean).abs().double(), scale.double()
+    clean_density = (1 - share) * torch.exp(-d / b) / (2 * b)
+    corrupted_density = share * 1.0  # uniform, before anything was found
+    mixture = clean_density / (clean_density + corrupted_density)
+    # The flow feels both signs at once: at residual 0 its odds are those of the mixture, and twice them never.
+    assert (trust - mixture).abs().max() < 0.01
+
+
+def test_evidence_of_the_channels_of_a_shared_pixel_adds_up():
+    y = torch.full((1, 3, 8, 8), 0.5)
+    y[0, :, 4, 4] += 0.045  # too little in any one channel
+    predicted, scale = torch.full_like(y, 0.5), torch.full_like(y, 0.02)
+    alone = Evidence(y, torch.ones_like(y), 0.006, shared=False)._trust(y - predicted, scale)
+    together = Evidence(y, torch.ones_like(y), 0.006, shared=True)._trust(y - predicted, scale)
+    assert alone[0, :, 4, 4].min() > 0.5
+    odds = 0.3 / 0.7 * (2 * 0.02) ** 3 * math.exp(3 * 0.045 / 0.02)
+    assert together[0, :, 4, 4] == pytest.approx([1 / (1 + odds)] * 3, rel=0.02)
+
+
+def test_finds_random_values_by_their_residual():
+    clean, y, bad = observation(2, 1, 3, 64, 64)
+    evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
+    evidence.update(clean, rounds=6)
+    far = bad & ((y - clean).abs() > 0.1)
+    assert evidence.found()[far].float().mean() > 0.99
+    assert evidence.found()[~bad].float().mean() < 0.01
+    assert float(evidence.share) == pytest.approx(0.3, abs=0.05)
+    assert float(evidence.effective_lambda) > 0
+
+
+def test_a_fixed_value_is_recognized_where_its_residual_is_small():
+    clean, y, _ = observation(3, 1, 1, 64, 64, share=0.0)
+    spots = torch.rand(y.shape, generator=torch.Generator().manual_seed(4)) < 0.2
+    clean = torch.linspace(0.1, 0.9, 64).expand_as(y).clone()
+    y = torch.where(spots, 0.5, clean + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(5)))
+    evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
+    evidence.update(clean, rounds=8)
+    near = (clean - 0.5).abs() < 0.03  # where a residual alone could not tell
+    assert evidence.found()[spots & near].float().mean() > 0.9
+    assert evidence.found()[~spots].float().mean() < 0.02
+
+
+def test_equation_holds_where_corruption_was_found():
+    clean, y, _ = observation(6, 1, 3, 32, 32)
+    evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
+    evidence.update(clean)
+    s = evidence.sparse_corruption(clean)
+    found = evidence.found()
+    assert torch.allclose((clean + s.value)[found], y[found], atol=1e-6)
+    assert s.value[~found].abs().max() == 0
