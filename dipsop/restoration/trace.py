@@ -1,0 +1,149 @@
+"""Steps → a record of the fit: numbers for a JSON file, curves for a plot. One more consumer of the stream of steps.
+
+trace = Trace(truth)                          # the truth is optional, and adds PSNR and SSIM to the record alone
+for step in iter_restore(image, config):
+    trace.add(step)
+trace.finish(step, step.restoration())
+"""
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dipsop.restoration.files import write_atomically
+from dipsop.restoration.quality import psnr, ssim
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dipsop.restoration.fit import Restoration, Step
+
+POINTS = 100  # over the budget: a point costs a pass over the picture
+POINTS_WITH_TRUTH = 20  # over the budget: PSNR costs a prediction of the picture
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is recorded of a step; psnr (dB) and ssim of the restored picture only where they were measured."""
+
+    step: int
+    seconds: float
+    loss: float
+    fraction_corrupted: float
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+class Trace:
+    """Points of a fit, about a hundred of them however long it is.
+
+    Parameters
+    ----------
+    truth : float32 array (H, W, C) in [0, 1], or None
+        The clean picture; every fifth point then says how close the fit has come.
+
+    Attributes
+    ----------
+    points : list of Point
+    """
+
+    def __init__(self, truth: NDArray[np.float32] | None = None) -> None:
+        self.points: list[Point] = []
+        self._truth = truth
+        self._done = 0.0
+
+    def add(self, step: "Step") -> None:
+        """Record a step, if it is time for one; the last step of a budget is left to `finish`."""
+        before, self._done = self._done, step.done
+        if step.done >= 1 or not _passed(POINTS, before, step.done):
+            return
+        judged = self._truth is not None and _passed(POINTS_WITH_TRUTH, before, step.done)
+        self.points.append(self._point(step, step.restoration() if judged else None))
+
+    def finish(self, step: "Step", restoration: "Restoration") -> None:
+        """Record the last step."""
+        if self.points and self.points[-1].step == step.iteration:
+            self.points.pop()  # recorded on its way, and now once more with everything
+        self.points.append(self._point(step, restoration))
+
+    def _point(self, step: "Step", restoration: "Restoration | None") -> Point:
+        measured = (step.iteration, step.seconds, step.loss, step.fraction_corrupted)
+        if restoration is None or self._truth is None:
+            return Point(*measured)
+        return Point(*measured, psnr(restoration.image, self._truth), ssim(restoration.image, self._truth))
+
+
+def _passed(points: int, before: float, done: float) -> bool:
+    """Whether one of so many equal parts of the budget was completed between two steps."""
+    return math.floor(points * done) > math.floor(points * before)
+
+
+def record(points: Sequence[Point], header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is written as JSON: the header's entries, then the points."""
+    return {**header, "points": [asdict(point) for point in points]}
+
+
+def save_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a record, whole or not at all; numbers that JSON does not have (infinite, NaN) become null.
+
+    Raises
+    ------
+    DipsopError
+        As files.write_atomically.
+    """
+    write_atomically(path, as_json(value, indent=1).encode() + b"\n")
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return the JSON of a value; numbers that JSON does not have (infinite, NaN) become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def curves(points: Sequence[Point]) -> "Figure":
+    """Draw loss, share of values found corrupted and, where there is one, PSNR over the steps, one below the other."""
+    from matplotlib.figure import Figure  # not pyplot: no global state, no window
+
+    rows: list[tuple[str, list[float | None]]] = [
+        ("loss", [point.loss for point in points]),
+        ("found corrupted, %", [100 * point.fraction_corrupted for point in points]),
+    ]
+    if any(point.psnr is not None for point in points):
+        rows.append(("PSNR, dB", [point.psnr for point in points]))
+    figure = Figure(figsize=(7, 2.2 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
+    for panel, (label, values) in zip(panels, rows, strict=True):
+        known = [(point.step, v) for point, v in zip(points, values, strict=True) if v is not None and math.isfinite(v)]
+        panel.plot([step for step, _ in known], [value for _, value in known], marker="." if len(known) < 40 else None)
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+    panels[-1].set_xlabel("step")
+    return figure
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure in the format that the suffix names (FIGURE_SUFFIXES), whole or not at all.
+
+    Raises
+    ------
+    DipsopError
+        As files.write_atomically.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
+    write_atomically(path, drawn.getvalue())
