@@ -1,0 +1,60 @@
+"""The command line: `dipsop`, `python -m dipsop`. This module and dipsop.commands alone print, exit and pick a device.
+
+What takes long to import (torch, matplotlib, scikit-image) is imported by a command that has begun, never for `--help`.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dipsop import __version__
+from dipsop.commands.corrupt import corrupt
+from dipsop.commands.demo import demo
+from dipsop.commands.restore import restore
+from dipsop.errors import DipsopError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(restore)
+app.command()(corrupt)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dipsop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _dipsop(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take sparse corruption of unknown kind out of a picture: no training data, no mask, no iteration to stop at."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the world's faults end it here, in one sentence and with exit status 1.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        Those of the process by default.
+
+    Raises
+    ------
+    SystemExit
+        Always: 0 done, 1 failed, 2 a bad option, 130 Ctrl-C, 143 told to terminate.
+    """
+    try:
+        app(arguments, prog_name="dipsop")
+    except DipsopError as error:
+        print(f"dipsop: {error}", file=sys.stderr)
+        sys.exit(1)

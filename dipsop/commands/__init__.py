@@ -1,0 +1,1 @@
+"""What `dipsop` can be told to do: a module for each command, and what they share."""

@@ -1,0 +1,484 @@
+"""The command line, as a person and as a script meet it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import tifffile
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+
+import dipsop
+from dipsop.cli import app, main
+from dipsop.commands.display import clock
+from dipsop.commands.restore import PresetName
+from dipsop.commands.stopping import Stopping
+from dipsop.restoration import images
+from dipsop.restoration.noise import random_valued, salt_and_pepper
+from dipsop.restoration.picture import Picture
+
+QUICK = ["--preset", "quick", "--steps", "6", "--device", "cpu"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with clean.png and noisy.png, 32×24 RGB."""
+    monkeypatch.chdir(tmp_path)
+    rows, columns = np.mgrid[:24, :32]
+    clean = np.stack([5 * rows + 60, 4 * columns + 60, 2 * (rows + columns) + 60], -1).astype(np.uint8)
+    images.save(Path("clean.png"), Picture.from_array(clean))
+    assert status("corrupt", "clean.png", "--out", "noisy.png", "--quiet") == 0
+    return tmp_path
+
+
+def status(*arguments: object) -> int:
+    """Run the command line in this process; return its exit status."""
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)
+
+
+def run(arguments: Sequence[object], **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    command = [sys.executable, "-m", "dipsop", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() if path.is_file() else b"" for path in folder.iterdir()}
+
+
+# ---- restore ----------------------------------------------------------------------------------------------------
+
+
+def test_restore_writes_a_cleaner_picture_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("restore", "noisy.png", "--out", "out.png", "--truth", "clean.png", *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line.split()[0] for line in out.splitlines()] == ["wrote", "corrupted", "steps", "PSNR", "SSIM"]
+    after, before = (float(number) for number in re.findall(r"([\d.]+) dB", out))
+    assert after > before + 3
+
+
+def test_json_is_one_object_with_all_that_a_script_asks_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["restore", "noisy.png", "--out", "out.png", "--seed", 7, "--json", *QUICK]
+    assert status(*arguments) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert {key: plain[key] for key in ("out", "steps", "seed", "device", "preset", "reason")} == {
+        "out": "out.png",
+        "steps": 6,
+        "seed": 7,
+        "device": "cpu",
+        "preset": "quick",
+        "reason": "all steps taken",
+    }
+    assert plain["dtype"] in ("bfloat16", "float32")
+    assert plain["seconds"] > 0
+    assert plain["effective_lambda"] > 0
+    assert 0 < plain["fraction_corrupted"] < 1
+    assert not {"psnr", "ssim", "psnr_input"} & set(plain)
+
+    before = Path("out.png").read_bytes()
+    assert status(*arguments, "--truth", "clean.png") == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["psnr"] > judged["psnr_input"]
+    assert 0 < judged["ssim"] <= 1
+    assert Path("out.png").read_bytes() == before
+
+
+def test_quiet_says_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("restore", "noisy.png", "--out", "out.png", "--quiet", *QUICK) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_others(here: Path) -> None:
+    for seed, name in ((1, "a.png"), (1, "b.png"), (2, "c.png")):
+        assert status("restore", "noisy.png", "--out", name, "--seed", seed, "--network-output", *QUICK) == 0
+    a, b, c = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert a == b != c
+
+
+def test_values_that_are_not_found_corrupted_keep_their_16_bits(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    clean = (20_000 + 900 * np.mgrid[:32, :32].sum(0) + rng.integers(0, 50, (32, 32))).astype(np.uint16)
+    noisy, _ = salt_and_pepper(clean / np.float32(65535), 0.1, 0)
+    images.save(Path("noisy16.png"), Picture.from_array(np.rint(noisy * 65535).astype(np.uint16)))
+    command = ["restore", "noisy16.png", "--out", "out.png", "--corruption-map", "map.png", *QUICK]
+    assert status(*command) == 0
+    before, after = (images.load(Path(name)).samples for name in ("noisy16.png", "out.png"))
+    found = images.load(Path("map.png")).samples
+    assert after.dtype == np.uint16
+    assert sorted(np.unique(found)) == [0, 255]
+    np.testing.assert_array_equal(after[found == 0], before[found == 0])
+    assert (after != before)[found == 255].mean() > 0.9
+    assert (after % 257 != 0).any()  # not made from 8 bits
+
+
+def test_network_output_replaces_every_value(here: Path) -> None:
+    assert status("restore", "noisy.png", "--out", "out.png", "--network-output", *QUICK) == 0
+    assert status("restore", "noisy.png", "--out", "kept.png", *QUICK) == 0
+    noisy, f, kept = (images.load(Path(name)).samples for name in ("noisy.png", "out.png", "kept.png"))
+    changed = kept != noisy
+    np.testing.assert_array_equal(kept[changed], f[changed])
+    assert (f != noisy).mean() > changed.mean()
+
+
+def test_alpha_is_carried_over(here: Path) -> None:
+    rgb = images.load(Path("noisy.png")).samples
+    alpha = np.random.default_rng(0).integers(0, 256, rgb.shape[:2]).astype(np.uint8)
+    Image.fromarray(np.dstack([rgb, alpha])).save("rgba.png")
+    assert status("restore", "rgba.png", "--out", "out.png", *QUICK) == 0
+    np.testing.assert_array_equal(images.load(Path("out.png")).alpha, alpha)
+
+
+def test_shared_corruption_is_found_in_all_channels_of_a_pixel(here: Path) -> None:
+    assert status("corrupt", "clean.png", "--out", "shared.png", "--shared", "--fraction", 0.1) == 0
+    command = [
+        "restore",
+        "shared.png",
+        "--out",
+        "out.png",
+        "--shared-corruption",
+        "--corruption-map",
+        "map.png",
+        *QUICK,
+    ]
+    assert status(*command) == 0
+    found = images.load(Path("map.png")).samples
+    np.testing.assert_array_equal(found, np.broadcast_to(found[..., :1], found.shape))
+
+
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_every_preset_runs(here: Path, capsys: pytest.CaptureFixture[str], preset: str) -> None:
+    image = images.load(Path("noisy.png")).samples[:9, :7]
+    images.save(Path("tiny.png"), Picture.from_array(image))
+    assert status("restore", "tiny.png", "--out", "out.png", "--preset", preset, "--steps", 2, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["preset"] == preset
+
+
+def test_the_presets_on_offer_are_those_of_the_library() -> None:
+    assert get_args(PresetName) == tuple(dipsop.PRESETS)
+
+
+def test_a_time_limit_ends_the_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("restore", "noisy.png", "--out", "out.png", "--time-limit", 0.5, "--json", "--device", "cpu") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["reason"] == "time limit reached"
+    assert 0 < report["steps"] < 700
+
+
+def test_trace_and_plot_record_the_fit(here: Path) -> None:
+    files = ["--trace", "trace.json", "--plot", "plot.png"]
+    assert status("restore", "noisy.png", "--out", "out.png", "--truth", "clean.png", *files, *QUICK) == 0
+    trace = json.loads(Path("trace.json").read_text())
+    assert (trace["preset"], trace["device"], trace["config"]["steps"]) == ("quick", "cpu", 6)
+    assert [point["step"] for point in trace["points"]] == [1, 2, 3, 4, 5, 6]
+    assert trace["points"][-1]["psnr"] > 0
+    assert images.load(Path("plot.png")).samples.shape[1] > 500
+
+
+def test_a_divergence_is_said_in_a_sentence_and_recorded(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(dipsop.PRESETS, "scratch", dipsop.WholeImage(steps=9, width=4, optimizer="sgd", lr=1e30))
+    Path("out.png").write_bytes(b"earlier")
+    command = ["restore", "noisy.png", "--out", "out.png", "--preset", "scratch", "--trace", "trace.json"]
+    assert status(*command) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"dipsop: the loss is no longer a finite number at step \d+ \(lr 1e\+30, alpha 2\); .+\n", err)
+    assert Path("out.png").read_bytes() == b"earlier"
+    assert json.loads(Path("trace.json").read_text())["points"]
+
+
+# ---- bad input --------------------------------------------------------------------------------------------------
+
+
+def _missing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(Path("noisy.png").read_bytes()[:200])
+
+
+def _not_an_image(path: Path) -> None:
+    path.write_text("no picture at all, but long enough to be one" * 20)
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _absurd_dimensions(path: Path) -> None:
+    header = bytearray(Path("noisy.png").read_bytes())
+    header[16:24] = (2_000_000_000).to_bytes(4, "big") * 2
+    path.write_bytes(header)
+
+
+def _nan(path: Path) -> None:
+    values = np.full((16, 16, 3), 0.5, np.float32)
+    values[3, 4] = np.nan
+    tifffile.imwrite(path, values, photometric="rgb")
+
+
+BAD = [_missing, _empty, _truncated, _not_an_image, _directory, _absurd_dimensions, _nan]
+
+
+@pytest.mark.parametrize("make", BAD)
+@pytest.mark.parametrize(
+    "command", [["restore", "bad.tif"], ["restore", "noisy.png", "--truth", "bad.tif"], ["corrupt", "bad.tif"]]
+)
+def test_bad_pictures_end_it_with_one_sentence(
+    here: Path, capsys: pytest.CaptureFixture[str], make: object, command: list[str]
+) -> None:
+    make(Path("bad.tif"))  # type: ignore[operator]
+    Path("out.png").write_bytes(b"earlier")
+    before = listing(here)
+    assert status(*command, "--out", "out.png") == 1
+    _is_one_sentence_about("bad.tif", capsys)
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--out", "out.png", "--truth", "other.png"], "other.png"),
+        (["--out", "out.png", "--truth", "grey.png"], "grey.png"),
+        (["--out", "no/such/folder/out.png"], "no/such/folder"),
+        (["--out", "out.xyz"], "out.xyz"),
+        (["--out", "out"], "out"),
+        (["--out", "."], "."),
+        (["--out", "noisy.png"], "noisy.png"),
+        (["--out", "./noisy.png"], "noisy.png"),
+        (["--out", "clean.png", "--truth", "clean.png"], "clean.png"),
+        (["--out", "out.png", "--corruption-map", "out.png"], "out.png"),
+        (["--out", "out.png", "--corruption-map", "map.xyz"], "map.xyz"),
+        (["--out", "out.png", "--corruption-map", "no/map.png"], "no/map.png"),
+        (["--out", "out.png", "--trace", "trace.png"], "trace.png"),
+        (["--out", "out.png", "--trace", "no/trace.json"], "no/trace.json"),
+        (["--out", "out.png", "--plot", "plot.txt"], "plot.txt"),
+        (["--out", "out.png", "--plot", "no/plot.png"], "no/plot.png"),
+    ],
+)
+def test_outputs_and_truth_are_checked_before_the_fit(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str], named: str
+) -> None:
+    monkeypatch.setattr("dipsop.commands.restore_job.iter_restore", None)  # would be called in vain
+    Image.new("RGB", (9, 9)).save("other.png")
+    Image.new("L", (32, 24)).save("grey.png")
+    before = listing(here)
+    assert status("restore", "noisy.png", *options) == 1
+    _is_one_sentence_about(named, capsys)
+    assert listing(here) == before
+
+
+def _is_one_sentence_about(named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"dipsop: [^\n]+\.\n", err)
+    assert named in err
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(here: Path, capsys: pytest.CaptureFixture[str], device: str) -> None:
+    import torch
+
+    if getattr(torch, device).is_available() if device == "cuda" else torch.backends.mps.is_available():
+        pytest.skip(f"there is {device} here")
+    assert status("restore", "noisy.png", "--out", "out.png", "--device", device) == 1
+    assert capsys.readouterr().err == (
+        f"dipsop: PyTorch finds no {device} device on this machine: use --device auto or --device cpu.\n"
+    )
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--steps", "0"],
+        ["--steps", "-3"],
+        ["--steps", "many"],
+        ["--time-limit", "0"],
+        ["--time-limit", "nan"],
+        ["--time-limit", "inf"],
+        ["--seed", "-1"],
+        ["--preset", "fast"],
+        ["--device", "tpu"],
+        ["--dtype", "float16"],
+        ["--no-such-option"],
+        ["second.png"],
+    ],
+)
+def test_bad_options_are_usage_errors(here: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    assert status("restore", "noisy.png", "--out", "out.png", *options) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert options[0] in err
+    assert not Path("out.png").exists()
+
+
+def test_missing_arguments_are_usage_errors(here: Path) -> None:
+    assert status("restore") == status("restore", "noisy.png") == status("corrupt", "clean.png") == 2
+    assert status("no-such-command") == 2
+    assert status("corrupt", "clean.png", "--out", "a.png", "--fraction", "1.5") == 2
+    assert status("corrupt", "clean.png", "--out", "a.png", "--fraction", "nan") == 2
+    assert status("corrupt", "clean.png", "--out", "a.png", "--noise", "gaussian") == 2
+
+
+# ---- corrupt ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("noise", "model"), [("salt-and-pepper", salt_and_pepper), ("random-valued", random_valued)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_corrupt_follows_the_model_and_keeps_depth_and_the_rest(
+    here: Path, noise: str, model: object, shared: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    pixels: NDArray[np.uint16] = rng.integers(0, 65536, (10, 12, 4)).astype(np.uint16)
+    images.save(Path("deep.tif"), Picture(samples=pixels[..., :3], alpha=pixels[..., 3]))
+    options = ["--noise", noise, "--fraction", 0.4, "--seed", 9, *(["--shared"] if shared else [])]
+    assert status("corrupt", "deep.tif", "--out", "out.tif", *options) == 0
+    after = images.load(Path("out.tif"))
+    values, hit = model(pixels[..., :3] / np.float32(65535), 0.4, 9, shared)  # type: ignore[operator]
+    expected = np.where(hit, np.rint(values.astype(np.float64) * 65535), pixels[..., :3])
+    np.testing.assert_array_equal(after.samples, expected)
+    np.testing.assert_array_equal(after.alpha, pixels[..., 3])
+
+
+def test_corrupt_says_what_it_did(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("corrupt", "clean.png", "--out", "out.png", "--fraction", 0.5, "--noise", "salt-and-pepper") == 0
+    assert re.fullmatch(
+        r"wrote out.png: salt-and-pepper noise on (49|50|51)\.\d % of the values, seed 0\n", capsys.readouterr().out
+    )
+
+
+# ---- signals ----------------------------------------------------------------------------------------------------
+
+
+def _fitting(here: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a long fit that listens to signals even where the tests do not (in a script's background).
+
+    It reports a few times a second; return when it has taken steps.
+    """
+    script = "from dipsop.commands import display; display.SECONDS_BETWEEN_LINES = 0.2; import dipsop.__main__"
+    command = [sys.executable, "-c", script, "restore", "noisy.png", "--out", "out.png", "--preset", "scratch"]
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*command, "--steps", "1000000", "--device", "cpu", *options],
+            cwd=here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert process.stderr is not None
+    for _ in range(2):  # when it speaks of a second step, the first is done with
+        line = process.stderr.readline()
+        assert re.fullmatch(r"step \d+/1000000  loss 0\.\d+  \d+\.\d % corrupted  \d+:\d\d:\d\d left\n", line)
+    return process
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_writes_the_last_state(here: Path, number: signal.Signals, expected: int) -> None:
+    process = _fitting(here, "--json", "--trace", "trace.json")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert "Traceback" not in err
+    report = json.loads(out)
+    assert report["reason"] == "interrupted"
+    assert images.load(Path("out.png")).samples.shape == (24, 32, 3)
+    assert json.loads(Path("trace.json").read_text())["points"][-1]["step"] == report["steps"]
+
+
+def test_a_killed_run_leaves_nothing_and_harms_nothing(here: Path) -> None:
+    Path("out.png").write_bytes(b"earlier")
+    before = listing(here)
+    process = _fitting(here)
+    process.kill()
+    process.communicate(timeout=60)
+    assert listing(here) == before
+
+
+def _signalled(twice: bool) -> None:
+    with Stopping() as stopping:
+        stopping.kept = twice  # there is a first result, which a second signal gives up
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.signal == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_signal_before_there_is_a_result_leaves_at_once_and_so_does_a_second_one(twice: bool) -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"):
+        _signalled(twice)
+    assert signal.getsignal(signal.SIGTERM) is former
+
+
+# ---- help -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["restore", "--help"], ["corrupt", "--help"], ["demo", "--help"]])
+def test_help_comes_at_once_and_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from dipsop.cli import main\n"
+        f"try: main({arguments})\n"
+        "except SystemExit: print(sorted({'torch', 'numpy', 'PIL', 'matplotlib', 'skimage'} & set(sys.modules)))"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+        assert done.stdout.splitlines()[-1] == "[]"
+    assert min(seconds) < 1.0  # half of it where nothing else runs
+
+
+@pytest.mark.parametrize("command", ["restore", "corrupt", "demo"])
+def test_every_option_says_its_default(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [
+        option
+        for parameter in typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+        for option in parameter.opts
+        if option.startswith("--") and option != "--help"
+    ]
+    assert status(command, "--help") == 0
+    text = capsys.readouterr().out
+    for name in names:
+        entry = re.search(rf"{name} .*?\[(default|required)", text, re.DOTALL)
+        assert entry, name
+        assert not re.search(r"│ [* ]*--", entry.group()), name  # its own, not the next option's
+
+
+def test_version_is_that_of_the_package() -> None:
+    done = run(["--version"])
+    assert (done.returncode, done.stdout) == (0, f"dipsop {dipsop.__version__}\n")
+
+
+def test_completion_is_offered() -> None:
+    done = run(
+        [], env={**os.environ, "_DIPSOP_COMPLETE": "complete_bash", "COMP_WORDS": "dipsop re", "COMP_CWORD": "1"}
+    )
+    assert done.stdout.split() == ["restore"]
+
+
+def test_times_read_like_a_clock() -> None:
+    assert [clock(seconds) for seconds in (7.4, 754, 3723)] == ["0:07", "12:34", "1:02:03"]
