@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 import dipsop
 from dipsop.restoration import images, noise
+from dipsop.restoration.quality import psnr
 
 Array = NDArray[np.float32]
 FRAME = 8  # pixels left out on each side for "inner"
@@ -97,18 +98,13 @@ def method(name: str, steps: int | None) -> Callable[[Array, Array], Array]:
     return rivals[name]
 
 
-def psnr(picture: Array, truth: Array) -> float:
-    """Peak signal-to-noise ratio in dB, of values clipped to [0, 1]."""
-    return float(-10 * np.log10(np.mean((np.clip(picture, 0, 1) - truth) ** 2, dtype=np.float64).clip(1e-12)))
-
-
 def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None, side: int | None) -> Run:
     """Run one method on one picture, in this process."""
     truth = images.load(path).values[:side, :side]
     image, mask = corrupted(truth, corruption, seed)
     restored_by = method(name, steps)
     start = time.perf_counter()
-    picture = restored_by(image, truth)
+    picture = restored_by(image, truth).clip(0, 1)
     seconds = time.perf_counter() - start
     inner = np.s_[FRAME:-FRAME, FRAME:-FRAME]
     return Run(

@@ -40,11 +40,3 @@ def test_benchmark_measures_methods_on_corrupted_pictures(sample, tmp_path, monk
     assert all(run["peak_memory"] > 1e7 for run in runs.values())
     assert runs["random-valued:0.3", "input"]["clean_changed"] == 0
     assert capsys.readouterr().out.strip() == (tmp_path / "benchmark.md").read_text().strip()
-
-
-def test_benchmark_measures_psnr_as_scikit_image_does():
-    from skimage.metrics import peak_signal_noise_ratio
-
-    random = np.random.default_rng(0)
-    a, b = random.random((16, 16, 3), dtype=np.float32), random.random((16, 16, 3), dtype=np.float32)
-    assert benchmark_restoration.psnr(a, b) == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1), abs=1e-4)
