@@ -29,9 +29,8 @@ from numpy.typing import NDArray
 
 import dipsop
 from dipsop.restoration import images, noise
-from dipsop.restoration.quality import psnr
+from dipsop.restoration.quality import Array, psnr
 
-Array = NDArray[np.float32]
 FRAME = 8  # pixels left out on each side for "inner"
 SAMPLES = Path(__file__).parents[1] / "images"
 PICTURES = [SAMPLES / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "camera")]

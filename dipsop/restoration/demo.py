@@ -3,9 +3,9 @@
 The first two come close to the clean picture on their way to the corrupted one, and would have to be stopped there, by
 someone who knows the truth. The third stays where it arrives.
 
-    clean, corrupted = sample()
+    clean = sample()
     for name, config in methods().items():
-        curve = psnr_curve(iter_restore(corrupted, config), clean)      # the truth enters here alone
+        curve = psnr_curve(iter_restore(corrupted(clean), config), clean)      # the truth enters here alone
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dipsop.restoration.config import DEMO, WholeImage
 from dipsop.restoration.noise import random_valued
-from dipsop.restoration.quality import psnr
+from dipsop.restoration.quality import Array, psnr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dipsop.restoration.fit import Step
 
-Array = NDArray[np.float32]
 FRACTION = 0.3  # of values corrupted
 TOP, LEFT, SIDE = 60, 172, 96  # the crop of the sample: a face
 

@@ -72,7 +72,7 @@ class Evidence:
 
     def _trust(self, excess: Tensor, scale: Tensor) -> Tensor:
         log_start = torch.log(2 * scale * self.density.flatten()[self._cell])
-        excess = excess.abs()
+        excess = excess.abs()  # the odds are even in its sign: let u stand for whichever factor grows
         if self.shared:
             # A pixel's residual is the sum of its channels', each in units of its own scale.
             pixel_scale = scale.mean(1, keepdim=True)

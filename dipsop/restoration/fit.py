@@ -34,7 +34,6 @@ class Fit(Protocol):
     def step(self, done: float) -> Tensor: ...  # noqa: D102
     def network_output(self) -> Tensor: ...  # noqa: D102
     def found(self) -> Tensor: ...  # noqa: D102
-    def fraction_corrupted(self) -> float: ...  # noqa: D102
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption: ...  # noqa: D102
     def effective_lambda(self) -> float: ...  # noqa: D102
     def rates(self) -> str: ...  # noqa: D102
@@ -101,7 +100,7 @@ class Step:
     @property
     def fraction_corrupted(self) -> float:
         """Share of the values found corrupted so far."""
-        return self._fit.fraction_corrupted()
+        return float(self._fit.found().float().mean())
 
     def network_output(self) -> NDArray[np.float32]:
         """f alone, the shape of the observation, in [0, 1]."""

@@ -90,10 +90,6 @@ class HeldOutFit:
         """Where corruption was found, bool (1, C, H, W)."""
         return self.evidence.found()
 
-    def fraction_corrupted(self) -> float:
-        """Share of the values found corrupted."""
-        return float(self.found().float().mean())
-
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v), given f."""
         return self.evidence.sparse_corruption(network_output)

@@ -84,10 +84,6 @@ class WholeImageFit:
         """Where corruption was found, bool (1, C, H, W)."""
         return (self.corruption.value.abs() > FOUND).expand_as(self.y)
 
-    def fraction_corrupted(self) -> float:
-        """Share of the values found corrupted."""
-        return float(self.found().float().mean())
-
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) as they stand."""
         return self.corruption
