@@ -166,6 +166,15 @@ def test_every_preset_runs(here: Path, capsys: pytest.CaptureFixture[str], prese
     assert json.loads(capsys.readouterr().out)["preset"] == preset
 
 
+@pytest.mark.parametrize(("options", "expected"), [([], "float32"), (["--dtype", "bfloat16"], "bfloat16")])
+def test_the_paper_preset_computes_in_float32_unless_told_otherwise(
+    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], expected: str
+) -> None:
+    paper = ["--preset", "paper", "--steps", "1", "--device", "cpu", "--json", "--quiet"]
+    assert status("restore", "noisy.png", "--out", "out.png", *paper, *options) == 0
+    assert json.loads(capsys.readouterr().out)["dtype"] == expected
+
+
 def test_the_presets_on_offer_are_those_of_the_library() -> None:
     assert get_args(PresetName) == tuple(dipsop.PRESETS)
 

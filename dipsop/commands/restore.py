@@ -12,6 +12,7 @@ from dipsop.restoration.config import PRESETS, Dtype
 PresetName = Literal["quick", "best", "scratch", "paper"]
 DEFAULT: PresetName = "quick"
 STEPS = "by preset: " + ", ".join(f"{name} {config.steps}" for name, config in PRESETS.items())
+DTYPE = "by preset: " + ", ".join(f"{name} {config.dtype}" for name, config in PRESETS.items())
 
 
 def restore(
@@ -32,8 +33,11 @@ def restore(
     seed: Seed = PRESETS[DEFAULT].seed,
     device: Device = "auto",
     dtype: Annotated[
-        Dtype, typer.Option(help="What the network computes in; auto: bfloat16 where the processor has it.")
-    ] = "auto",
+        Dtype | None,
+        typer.Option(
+            help="What the network computes in; auto: bfloat16 where the processor has it.", show_default=DTYPE
+        ),
+    ] = None,
     shared_corruption: Annotated[
         bool, typer.Option("--shared-corruption", help="Corruption hits whole pixels, not channels.", show_default=OFF)
     ] = False,
@@ -66,7 +70,7 @@ def restore(
         steps=PRESETS[preset].steps if steps is None else steps,
         time_limit=time_limit,
         seed=seed,
-        dtype=dtype,
+        dtype=PRESETS[preset].dtype if dtype is None else dtype,
         shared_corruption=shared_corruption,
     )
     job = Job(
