@@ -38,7 +38,7 @@ def _dipsop(
         bool, typer.Option("--version", help="Say the version and leave.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take sparse corruption of unknown kind out of a picture: no training data, no mask, no iteration to stop at."""
+    """Take sparse corruption of unknown kind out of a picture: no mask, no noise level, no iteration to stop at."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Always: 0 done, 1 failed, 2 a bad option, 130 Ctrl-C, 143 told to terminate.
     """
     # PyTorch's threads wait for each other by spinning. Where another program is busy that costs ten times the step;
-    # a short spin before sleeping costs a twentieth of it where none is. Read when torch is loaded, so said before.
-    os.environ.setdefault("GOMP_SPINCOUNT", "500")
+    # a short spin before sleeping costs three times, and nothing where none is. Read when torch is loaded, so said before.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         app(arguments, prog_name="dipsop")
     except DipsopError as error:

@@ -7,14 +7,15 @@ import torch
 import dipsop
 from dipsop import PRESETS, HeldOut, WholeImage
 from dipsop.restoration.config import PUBLISHED_CORRUPTION_RATE
+from dipsop.restoration.evidence import Evidence
 from dipsop.restoration.fit import as_tensor
-from dipsop.restoration.held_out import HeldOutFit, flipped, unflipped
+from dipsop.restoration.held_out import HeldOutFit, flipped, tiles, unflipped
 from dipsop.restoration.noise import random_valued, salt_and_pepper
 from dipsop.restoration.unet import SkipUNet
 from dipsop.restoration.whole_image import WholeImageFit
 from dipsop.sop import SparseCorruption
 
-SMALL_HELD_OUT = HeldOut(steps=12, width=8, depth=2, crop=32, judgements=3, dtype="float32")
+SMALL_HELD_OUT = HeldOut(steps=12, widths=(8, 8, 8), crop=32, judgements=3, dtype="float32")
 SMALL_WHOLE = WholeImage(steps=12, width=8, dtype="float32")
 SMALL = pytest.mark.parametrize("config", [SMALL_HELD_OUT, SMALL_WHOLE], ids=["held-out", "whole"])
 
@@ -76,7 +77,7 @@ def test_global_random_state_is_left_alone(config):
 def test_held_out_fit_restores_random_valued_noise_far_beyond_the_input():
     clean = scene(64, 64)
     image, mask = random_valued(clean, 0.3, seed=0)
-    result = dipsop.restore(image, HeldOut(steps=150, width=16, depth=2, crop=48))
+    result = dipsop.restore(image, HeldOut(steps=150, widths=(16, 16, 16), crop=48))
     assert psnr(result.image, clean) > psnr(image, clean) + 13
     visible = mask & (np.abs(image - clean) > 0.1)
     assert result.corrupted[visible].mean() > 0.98
@@ -86,7 +87,7 @@ def test_held_out_fit_restores_random_valued_noise_far_beyond_the_input():
 def test_held_out_fit_restores_half_salt_and_pepper():
     clean = scene(64, 64)
     image, mask = salt_and_pepper(clean, 0.5, seed=0)
-    result = dipsop.restore(image, HeldOut(steps=150, width=16, depth=2, crop=48))
+    result = dipsop.restore(image, HeldOut(steps=150, widths=(16, 16, 16), crop=48))
     assert psnr(result.image, clean) > 28
     assert result.corrupted[mask].mean() > 0.98
 
@@ -207,7 +208,7 @@ def test_divergence_ends_the_run_with_a_sentence_that_names_step_and_rates():
 def test_bfloat16_and_float32_reach_the_same_picture():
     clean = scene(64, 64)
     image, _ = random_valued(clean, 0.3, seed=0)
-    config = HeldOut(steps=60, width=8, depth=2, crop=48)
+    config = HeldOut(steps=60, widths=(8, 8, 8), crop=48)
     reached = [
         psnr(dipsop.restore(image, dataclasses.replace(config, dtype=d)).image, clean) for d in ("bfloat16", "float32")
     ]
@@ -249,12 +250,23 @@ def test_flips_are_undone():
 
 
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):
-    image, _ = random_valued(scene(96, 120), 0.3, seed=0)
-    fit = HeldOutFit(as_tensor(image, torch.device("cpu")), SMALL_HELD_OUT)
-    for _ in range(12):
+    image, _ = random_valued(scene(150, 170), 0.3, seed=0)
+    fit = HeldOutFit(as_tensor(image, torch.device("cpu")), HeldOut(steps=9, judgements=1, flips=1, dtype="float32"))
+    for _ in range(3):
         fit.step(0.0)
-    with torch.no_grad():
-        whole = fit._predict_tiled(fit.evidence.trust)
-        monkeypatch.setattr("dipsop.restoration.held_out.TILE", 32)
-        tiled = fit._predict_tiled(fit.evidence.trust)
-    assert (whole - tiled).abs().max() < 1e-3
+    whole = fit.network_output()
+    monkeypatch.setattr("dipsop.restoration.held_out.TILE", 32)
+    assert len(list(tiles(fit.y))) == 30
+    assert (whole - fit.network_output()).abs().max() < 1e-4
+
+
+def test_judging_in_bands_is_judging_at_once(monkeypatch):
+    image, _ = random_valued(scene(96, 120), 0.3, seed=0)
+    y = as_tensor(image, torch.device("cpu"))
+    judged = []
+    for pixels in (1 << 20, 120 * 20):
+        monkeypatch.setattr("dipsop.restoration.evidence.BAND", pixels)
+        evidence = Evidence(y, torch.full_like(y, 0.7), 0.006, shared=False)
+        evidence.update(as_tensor(scene(96, 120), torch.device("cpu")), torch.full_like(y, 0.02))
+        judged.append(evidence.trust)
+    assert torch.allclose(*judged, atol=1e-4)

@@ -41,14 +41,14 @@ def test_skip_unet_has_five_scales_of_free_widths():
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 24), (64, 64), (31, 7)])
 def test_predictor_starts_as_zero_and_keeps_any_size(height, width):
-    network = PredictorUNet(8, 2, width=8, depth=3)
+    network = PredictorUNet(8, 2, (8, 8, 8, 8))
     out = network(torch.rand(2, 8, height, width))
     assert out.shape == (2, 2, height, width)
     assert out.abs().max() == 0
 
 
 def test_predictor_learns_through_every_parameter():
-    network = PredictorUNet(4, 1, width=8, depth=2)
+    network = PredictorUNet(4, 1, (8, 12, 16))
     nn.init.normal_(network.last.weight)
     network(torch.rand(1, 4, 16, 16)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
-from dipsop.restoration.config import PRESETS, Dtype
+from dipsop.restoration.config import PRESETS, Dtype, HeldOut
 
 PresetName = Literal["quick", "best", "scratch", "paper"]
 DEFAULT: PresetName = "quick"
@@ -38,6 +38,10 @@ def restore(
             help="What the network computes in; auto: bfloat16 where the processor has it.", show_default=DTYPE
         ),
     ] = None,
+    from_nothing: Annotated[
+        bool,
+        typer.Option("--from-nothing", help="quick, best: start from random weights, not shipped.", show_default=OFF),
+    ] = False,
     shared_corruption: Annotated[
         bool, typer.Option("--shared-corruption", help="Corruption hits whole pixels, not channels.", show_default=OFF)
     ] = False,
@@ -73,6 +77,8 @@ def restore(
         dtype=PRESETS[preset].dtype if dtype is None else dtype,
         shared_corruption=shared_corruption,
     )
+    if isinstance(config, HeldOut):
+        config = replace(config, pretrained=not from_nothing)
     job = Job(
         source=picture,
         out=out,

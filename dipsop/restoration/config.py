@@ -47,10 +47,16 @@ class HeldOut(FitConfig):
 
     Parameters
     ----------
-    width, depth : int
-        Channels at every scale of the U-Net, and how often it halves the resolution.
+    widths : tuple of int
+        Channels of every scale of the U-Net; each after the first halves the resolution.
+    pretrained : bool
+        Start from the shipped weights where they fit: their widths, and grey pictures or those of three channels.
+    first_judgements : int
+        At how many steps from the first on such a start judges all values.
     lr : float
         Adam's rate: warmed up over `warmup` steps, constant over the first half, then linear to 2 % of it.
+    averaging : float in [0, 1)
+        Share of the old in the running mean of the weights.
     crop, batch : int
         Side of the random square crops and their number per step.
     most_hidden : float in (0, 1)
@@ -65,9 +71,11 @@ class HeldOut(FitConfig):
         Over how many flips and transposes the last prediction is averaged.
     """
 
-    width: int = 32
-    depth: int = 3
+    widths: tuple[int, ...] = (32, 64, 96, 96)
+    pretrained: bool = True
+    first_judgements: int = 3
     lr: float = 2e-3
+    averaging: float = 0.98
     warmup: int = 20
     crop: int = 128
     batch: int = 2
@@ -123,8 +131,8 @@ Config = HeldOut | WholeImage
 PUBLISHED_CORRUPTION_RATE = 500 * 2 / (3 * 512 * 512)
 
 PRESETS: dict[str, Config] = {
-    "quick": HeldOut(steps=700),
-    "best": HeldOut(steps=6000, width=48, judgements=24),
+    "quick": HeldOut(steps=500, judgements=6),
+    "best": HeldOut(steps=6000, judgements=24),
     "scratch": WholeImage(steps=2500),
     "paper": WholeImage(
         steps=150_000,

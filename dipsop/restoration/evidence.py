@@ -1,7 +1,8 @@
 """Which values are corrupted: the sparse part s = u∘u − v∘v, with a rate and a start of (u, v) for every value.
 
-Let P be a prediction of y made without seeing the value, b the mean residual |y − P| of trusted values around it, π the
-share of corrupted values and c(q) the density of the level q among them. Then (u, v) move on the residual P + s − y
+Let P be a prediction of y made without seeing the value, b how far off it may be in the mean (the network says it of
+every value, the residuals |y − P| of trusted values around correct it), π the share of corrupted values and c(q) the
+density of the level q among them. Then (u, v) move on the residual P + s − y
 
     at the rate    α = 1 / (4b)                what is hard to predict is slow to be called corrupted,
     from           γ² = 2b·c(y)·π / (1 − π)    what looks like known corruption is quick to be,
@@ -16,6 +17,9 @@ max(u, v)²·exp(|s| / b). π and c are fitted to what was found, round by round
 fixed values (black and white specks, the colour of a lettering) are recognized without a word about them.
 """
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -24,7 +28,12 @@ from dipsop.sop import SparseCorruption, effective_lambda
 
 LEVELS = 256
 # How much of the level density stays uniform: a level that was never seen corrupted may still be.
-UNIFORM = 0.1
+UNIFORM = 0.005
+BAND = 1 << 20  # pixels that are worked on at a time
+MOST_RESIDUAL = 0.3  # where nothing can be predicted
+MOST_OFF = (
+    2.0  # a row or column whose median residual is more than so many times what it ought to be is wrong as a whole
+)
 
 
 class Evidence:
@@ -44,21 +53,34 @@ class Evidence:
 
     def __init__(self, y: Tensor, trust: Tensor, least_residual: float, shared: bool) -> None:
         self.y, self.trust, self.least_residual, self.shared = y, trust, least_residual, shared
-        channels = y.shape[1]
-        level = (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
-        self._cell = level + LEVELS * torch.arange(channels, device=y.device).view(1, channels, 1, 1)
-        self.density = torch.ones(channels, LEVELS, device=y.device)
+        self.scale = torch.full_like(y, least_residual)
         self.share = torch.tensor(0.3, device=y.device)
-        self.effective_lambda = torch.tensor(float("nan"))
-        self._window = ring(1.5, 4, y.device)
+        self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
+        self._window = ring(2.0, 5, y.device)
 
-    def update(self, predicted: Tensor, rounds: int = 2) -> None:
-        """Judge every value anew by its residual against `predicted`, made without seeing it (1, C, H, W)."""
-        excess = self.y - predicted
+    def update(self, predicted: Tensor, scale: Tensor, rounds: int = 2) -> None:
+        """Judge every value anew by its residual against a prediction made without seeing it.
+
+        Parameters
+        ----------
+        predicted, scale : Tensor, the shape of y; overwritten
+            What the values are predicted to be, and how far off that is said to be in the mean. Only what it says of
+            one value against another counts: how far off it is in all, the residuals of trusted values tell.
+        """
+        # A value at either end of the range stands for all beyond: it begins half a level inside, and is the more
+        # likely, the further the prediction lies beyond that.
+        distance = predicted.clamp_(0, 1).sub_(self.y).abs_()
+        for rows in bands(self.y):
+            distance[..., rows, :] -= 0.5 / (LEVELS - 1) * is_extreme(self.y[..., rows, :])
         for _ in range(rounds):
-            scale = weighted_mean(excess.abs(), self.trust + 1e-3, self._window).clamp(self.least_residual, 0.3)
-            self.trust = self._trust(excess, scale)
-            self.share = (1 - self.trust).mean().clamp(0.005, 0.8)
+            for rows in bands(self.y):
+                self.scale[..., rows, :] = self._calibrated(scale, distance, rows)
+            by_row, by_column = self._line_factors(distance)
+            for rows in bands(self.y):
+                band = self.scale[..., rows, :]
+                band *= torch.maximum(by_row[..., rows, :], by_column)
+                self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
+            self.share = (1 - self.trust.mean()).clamp(0.005, 0.8)
             self.density = self._level_density()
 
     def found(self) -> Tensor:
@@ -68,28 +90,88 @@ class Evidence:
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""
         s = torch.where(self.found(), self.y - network_output, 0)
-        return SparseCorruption(s.clamp(min=0).sqrt(), (-s).clamp(min=0).sqrt())
+        return SparseCorruption(s.clamp(min=0).sqrt_(), s.neg_().clamp_(min=0).sqrt_())
 
-    def _trust(self, excess: Tensor, scale: Tensor) -> Tensor:
-        log_start = torch.log(2 * scale * self.density.flatten()[self._cell])
-        excess = excess.abs()  # the odds are even in its sign: let u stand for whichever factor grows
+    def effective_lambda(self) -> Tensor:
+        """The median of λ, over at most a million values."""
+        thin = slice(None, None, 1 + math.isqrt(self.y.numel() >> 20))
+        y, scale = self.y[..., thin, thin], self.scale[..., thin, thin]
+        init_scale = torch.exp(0.5 * (self._log_start(y, scale) + torch.logit(self.share)))
+        return effective_lambda(1 / (4 * scale), init_scale).median().clamp(min=0)
+
+    def _calibrated(self, scale: Tensor, distance: Tensor, rows: slice) -> Tensor:
+        """b: the scale said, times the ratio of the trusted residuals around to what is said of them."""
+        reach = self._window.shape[-1] // 2
+        around = slice(max(0, rows.start - reach), rows.stop + reach)
+        weight = self.trust[..., around, :] + 1e-3
+        seen, said = (weighted_mean(x[..., around, :].abs(), weight, self._window) for x in (distance, scale))
+        b = scale[..., around, :] * seen / said.clamp(min=1e-4)
+        return b[..., rows.start - around.start :, :][..., : rows.stop - rows.start, :].clamp(
+            self.least_residual, MOST_RESIDUAL
+        )
+
+    def _line_factors(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """How much larger b is in rows and in columns that are wrong as a whole, 1 in the others.
+
+        The frame of an old scan, a dead line of a sensor: that is not sparse, and left alone. Among the share 1 − π of
+        clean values, which are those of smaller residuals, the median of |y − P| / b ought to be log 2.
+        """
+
+        def factor(ratio: Tensor, axis: int) -> Tensor:
+            rank = max(1, round(float(1 - self.share) / 2 * ratio.shape[axis]))
+            middle = ratio.kthvalue(rank, axis, keepdim=True).values / math.log(2)
+            return torch.where(middle > MOST_OFF, middle, 1)
+
+        pairs = ((distance[..., rows, :], self.scale[..., rows, :]) for rows in bands(self.y))
+        by_row = [factor(d / b, -1) for d, b in pairs]
+        columns = bands(self.y.transpose(-1, -2))
+        by_column = [factor(distance[..., c] / self.scale[..., c], -2) for c in columns]
+        return torch.cat(by_row, -2), torch.cat(by_column, -1)
+
+    def _trust(self, y: Tensor, distance: Tensor, scale: Tensor) -> Tensor:
+        # What is predicted to be beyond the range is so nearly for certain, whatever b says.
+        log_start = self._log_start(y, scale) - torch.log(2 - torch.exp(4 * LEVELS * distance.clamp(max=0)))
+        distance = distance.clamp(min=0)
         if self.shared:
             # A pixel's residual is the sum of its channels', each in units of its own scale.
             pixel_scale = scale.mean(1, keepdim=True)
-            excess, scale = (excess * (pixel_scale / scale)).sum(1, keepdim=True), pixel_scale
+            distance, scale = (distance * (pixel_scale / scale)).sum(1, keepdim=True), pixel_scale
             log_start = log_start.sum(1, keepdim=True)
-        init_scale = torch.exp(0.5 * (log_start + torch.logit(self.share)))
-        alpha = 1 / (4 * scale)
-        self.effective_lambda = effective_lambda(alpha, init_scale).median().clamp(min=0)
-        corruption = SparseCorruption.constant(init_scale)
-        corruption.settle(excess, alpha)
+        corruption = SparseCorruption.constant(torch.exp(0.5 * (log_start + torch.logit(self.share))))
+        corruption.settle(distance, 1 / (4 * scale))
         odds = corruption.u.square() * torch.exp(corruption.value.abs() / scale)
-        return (1 / (1 + odds)).expand_as(self.y)
+        return (1 / (1 + odds)).expand_as(y)
+
+    def _log_start(self, y: Tensor, scale: Tensor) -> Tensor:
+        """log of 2b·c(y)."""
+        # Of a value at either end, the tail beyond it is clean too: γ² is that of a scale of one level.
+        spread = torch.where(is_extreme(y), 1 / LEVELS, scale)
+        return torch.log(2 * spread * self.density.flatten()[cells(y)])
 
     def _level_density(self) -> Tensor:
-        channels = self.y.shape[1]
-        suspect = (1 - self.trust).flatten()
-        counts = torch.bincount(self._cell.flatten(), weights=suspect, minlength=channels * LEVELS)
-        counts = counts.view(channels, LEVELS).float()
-        found = counts.sum(1, keepdim=True).clamp(min=1)
-        return UNIFORM + (1 - UNIFORM) * LEVELS * counts / found
+        counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=torch.float64)
+        for rows in bands(self.y):
+            suspect = 1 - self.trust[..., rows, :].double()
+            counts += torch.bincount(cells(self.y[..., rows, :]).flatten(), suspect.flatten(), counts.numel())
+        counts = counts.view_as(self.density).float()
+        # One more of every level: a handful of values found says nothing yet of the levels of the next.
+        counts = counts + 1 + UNIFORM * counts.mean(1, keepdim=True)
+        return counts / counts.mean(1, keepdim=True)
+
+
+def bands(picture: Tensor) -> Iterator[slice]:
+    """Rows to work on at a time: the temporaries of a judgement, a dozen, are of a million pixels and not of all."""
+    height, width = picture.shape[-2:]
+    step = max(16, BAND // width)
+    return (slice(top, min(height, top + step)) for top in range(0, height, step))
+
+
+def cells(y: Tensor) -> Tensor:
+    """Which entry of the level density each value has: its level, counted on from channel to channel."""
+    level = (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
+    return level + LEVELS * torch.arange(y.shape[1], device=y.device).view(1, -1, 1, 1)
+
+
+def is_extreme(y: Tensor) -> Tensor:
+    """Where a value is at either end of the range."""
+    return (y <= 0) | (y >= 1)

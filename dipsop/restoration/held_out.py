@@ -1,22 +1,30 @@
 """Held-out fitting: the network predicts values that it does not see, so it cannot overfit, however long it is trained.
 
-It sees the observation with a random part of the values hidden and with suspicious ones weighted down, both filled from
-their surroundings, and predicts a correction to the filling. The loss counts hidden values alone, each by its trust. A
-few times during the fit every value is predicted while hidden, and the residuals move (u, v) (see evidence.py).
-A step sees random crops, so its cost does not grow with the picture.
+It sees the observation with a random part of the values hidden, and suspicious ones weighted down (predictor.py). The
+loss counts hidden values alone, each by its trust. A few times during the fit every value is predicted while hidden,
+and the residuals move (u, v) (evidence.py). A step sees random crops, so its cost does not grow with the picture.
+
+The network starts from weights that are shipped (start.py) or from nothing.
 """
+
+import copy
+from collections.abc import Iterator
+from types import EllipsisType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.evidence import Evidence
-from dipsop.restoration.precision import autocast
-from dipsop.restoration.surroundings import first_guess, ring, weighted_mean
-from dipsop.restoration.unet import PredictorUNet
+from dipsop.restoration.predictor import HeldOutPredictor, loss
+from dipsop.restoration.start import shipped_start
+from dipsop.restoration.surroundings import first_guess
 from dipsop.sop import SparseCorruption
 
-TILE, MARGIN = 512, 48  # of predictions over the whole picture: bounds memory; the margin is what a tile sees beside it
+TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
+
+LAST_JUDGEMENT = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 
 class HeldOutFit:
@@ -31,60 +39,78 @@ class HeldOutFit:
 
     def __init__(self, y: Tensor, config: HeldOut) -> None:
         self.y, self.config = y, config
-        channels = y.shape[1]
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
-        self.median, trust = first_guess(y)
+        trust = torch.empty_like(y)
+        for tile in tiles(y):
+            trust[tile.inner] = first_guess(y[tile.outer])[tile.inner_of_outer]
         self.evidence = Evidence(y, trust, config.least_residual, config.shared_corruption)
+        start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
-            network = PredictorUNet(4 * channels, channels, config.width, config.depth)
-        self.network = network.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
-        self._near = ring(1.0, 2, y.device)
-        self._predicted: Tensor | None = None
+            predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
+        if start:
+            predictor.load_state_dict(start)
+        self.predictor = predictor.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # What judges and answers is the mean of the weights over the last steps: a single step's are a noisy draw.
+        self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
+        self._optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
         self._taken, self._judged = 0, 0
+        self._first_judgements = config.first_judgements if start else 0
 
     def step(self, done: float) -> Tensor:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
-        y, trust, median = self._crops(self.y, self.evidence.trust, self.median)
+        if self._taken < self._first_judgements:
+            self.judge()
+        y, trust = self._crops(self.y, self.evidence.trust)
         share = self.config.most_hidden * self._uniform(len(y), 1, 1, 1)
         hidden = (self._uniform(*y.shape) < share).float()
-        residual = self._predict(y, trust * (1 - hidden), median) - y
-        weight = hidden * trust
-        loss = (residual.abs() * weight).sum() / weight.sum().clamp(min=1e-3)
+        value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 0.5)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr(done)
         self._optimizer.step()
         self._taken += 1
-        if done * (self.config.judgements + 1) >= self._judged + 1:
+        with torch.no_grad():
+            means, weights = list(self._mean_predictor.parameters()), list(self.predictor.parameters())
+            torch._foreach_lerp_(means, weights, max(1 - self.config.averaging, 1 / (self._taken + 1)))
+        if done >= LAST_JUDGEMENT * (self._judged + 1) / self.config.judgements:
             self.judge()
-        return loss.detach()
+            self._judged += 1
+        return value.detach()
 
     @torch.no_grad()
     def judge(self) -> None:
         """Predict every value while it is hidden, and let (u, v) follow the residuals."""
-        y, parts = self.y, self.config.parts
-        part = torch.randint(0, parts, y.shape, generator=self._random, device=y.device, dtype=torch.uint8)
-        fresh = torch.zeros_like(y)
-        for k in range(parts):
-            out = part == k
-            fresh = torch.where(out, self._predict_tiled(self.evidence.trust * ~out), fresh)
-        # Two rounds' predictions have partly independent errors: their mean is the better judge.
-        self._predicted = fresh if self._predicted is None else (self._predicted + fresh) / 2
-        self.evidence.update(self._predicted)
-        self._judged += 1
+        value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
+        for tile in tiles(self.y):
+            y, trust = self.y[tile.outer], self.evidence.trust[tile.outer]
+            # Hidden in turn, part by part.
+            part = torch.randint(
+                0, self.config.parts, y.shape, generator=self._random, device=y.device, dtype=torch.uint8
+            )
+            for k in range(self.config.parts):
+                hidden = part == k
+                prediction = self._mean_predictor(y, trust * ~hidden)
+                hidden = hidden[tile.inner_of_outer]
+                for whole, said in ((value, prediction.value), (scale, prediction.scale)):
+                    whole[tile.inner] = torch.where(hidden, said[tile.inner_of_outer], whole[tile.inner])
+        self.evidence.update(value, scale)
 
     @torch.no_grad()
     def network_output(self) -> Tensor:
         """f, the mean over flips and transposes of the prediction from all trusted values, (1, C, H, W) in [0, 1]."""
-        total = torch.zeros_like(self.y)
-        for flip in range(self.config.flips):
-            total += self._predict_tiled(self.evidence.trust, flip)
-        return (total / self.config.flips).clamp(0, 1)
+        f = torch.empty_like(self.y)
+        for tile in tiles(self.y):
+            y, trust = self.y[tile.outer], self.evidence.trust[tile.outer]
+            looks = [
+                unflipped(self._mean_predictor(flipped(y, flip), flipped(trust, flip)).value, flip)
+                for flip in range(self.config.flips)
+            ]
+            f[tile.inner] = torch.stack(looks).mean(0)[tile.inner_of_outer]
+        return f.clamp_(0, 1)
 
     def found(self) -> Tensor:
         """Where corruption was found, bool (1, C, H, W)."""
@@ -96,7 +122,7 @@ class HeldOutFit:
 
     def effective_lambda(self) -> float:
         """The median over the values of λ = −log γ / (2α), in units of intensity."""
-        return float(self.evidence.effective_lambda)
+        return float(self.evidence.effective_lambda())
 
     def rates(self) -> str:
         """The rates, for a message."""
@@ -118,27 +144,26 @@ class HeldOutFit:
         where = list(zip(rows, columns, strict=True))
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
 
-    def _predict(self, y: Tensor, trust: Tensor, median: Tensor) -> Tensor:
-        filling = weighted_mean(y, trust + 1e-3, self._near)
-        seen = filling + trust * (y - filling)
-        z = torch.cat([seen - 0.5, trust - 0.5, filling - 0.5, median - 0.5], 1)
-        with autocast(y.device, self.config.dtype):
-            correction: Tensor = self.network(z.contiguous(memory_format=torch.channels_last))
-        return filling + correction.float()
 
-    def _predict_tiled(self, trust: Tensor, flip: int = 0) -> Tensor:
-        """Predict the whole picture from the trusted values, tile by tile, under a flip that is undone again."""
-        out = torch.empty_like(self.y)
-        height, width = self.y.shape[-2:]
-        for top in range(0, height, TILE):
-            for left in range(0, width, TILE):
-                rows = slice(max(0, top - MARGIN), min(height, top + TILE + MARGIN))
-                columns = slice(max(0, left - MARGIN), min(width, left + TILE + MARGIN))
-                tiles = (flipped(p[..., rows, columns], flip) for p in (self.y, trust, self.median))
-                tile = unflipped(self._predict(*tiles), flip)
-                inner = tile[..., top - rows.start :, left - columns.start :][..., :TILE, :TILE]
-                out[..., top : top + TILE, left : left + TILE] = inner
-        return out
+class Tile(NamedTuple):
+    """A part of a picture: what is predicted, what the network sees for it, and where the one lies in the other."""
+
+    inner: tuple[EllipsisType, slice, slice]
+    outer: tuple[EllipsisType, slice, slice]
+    inner_of_outer: tuple[EllipsisType, slice, slice]
+
+
+def tiles(picture: Tensor) -> Iterator[Tile]:
+    """Cut a picture (..., H, W) into tiles that overlap by as much as the network sees, so that no seam can show."""
+    for rows in _cuts(picture.shape[-2]):
+        for columns in _cuts(picture.shape[-1]):
+            yield Tile(*((..., r, c) for r, c in zip(rows, columns, strict=True)))
+
+
+def _cuts(length: int) -> Iterator[tuple[slice, slice, slice]]:
+    for start in range(0, length, TILE):
+        stop, first = min(length, start + TILE), max(0, start - MARGIN)
+        yield slice(start, stop), slice(first, min(length, stop + MARGIN)), slice(start - first, stop - first)
 
 
 def flipped(picture: Tensor, flip: int) -> Tensor:

@@ -55,8 +55,8 @@ def weighted_median(values: Tensor, weight: Tensor, window: Tensor, levels: int 
     return median
 
 
-def first_guess(y: Tensor, rounds: int = 8) -> tuple[Tensor, Tensor]:
-    """Return (median, trust), robust statistics of the surroundings, before any network.
+def first_guess(y: Tensor, rounds: int = 8) -> Tensor:
+    """Return a trust in every value, by robust statistics of its surroundings, before any network.
 
     The deviation from the median, measured by the local scale, gives every value a trust; `rounds` of reweighting
     replace the median by the mean of the trusted surroundings.
@@ -68,7 +68,7 @@ def first_guess(y: Tensor, rounds: int = 8) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    median, trust : Tensor (1, C, H, W), both in [0, 1]
+    trust : Tensor (1, C, H, W) in [0, 1]
     """
     close, near, around = ring(2.0, 2, y.device), ring(1.0, 3, y.device), ring(2.0, 5, y.device)
     everything = torch.ones_like(y)
@@ -80,4 +80,4 @@ def first_guess(y: Tensor, rounds: int = 8) -> tuple[Tensor, Tensor]:
         trust = 1 / (1 + (deviation / scale) ** 4)
         base = weighted_mean(y, trust, near)
         scale = (2.5 * weighted_mean(deviation, trust, around)).clamp(0.03, 0.2)
-    return median, trust
+    return trust

@@ -1,5 +1,6 @@
 """The two U-Nets: the deep image prior's, which makes a picture from noise, and the one that predicts hidden values."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -74,7 +75,8 @@ class _Block(nn.Module):
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.second(F.gelu(self.first(x))))
+        # Leaky, not GELU: whose backward costs as much as the convolutions.
+        return F.leaky_relu(self.second(F.leaky_relu(self.first(x), 0.1)), 0.1)
 
 
 class PredictorUNet(nn.Module):
@@ -82,20 +84,31 @@ class PredictorUNet(nn.Module):
 
     It adds a correction to a first filling, so zero is the right start. No normalization: its statistics would tie
     what is predicted here to what else is in the crop, and cost a fifth of the step.
+
+    Parameters
+    ----------
+    input_channels, output_channels : int
+    widths : sequence of int
+        Channels of each scale, from fine to coarse; each scale after the first halves the resolution.
     """
 
-    def __init__(self, input_channels: int, output_channels: int, width: int, depth: int) -> None:
+    def __init__(self, input_channels: int, output_channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.multiple = 2**depth
-        self.first = _Block(input_channels, width)
-        self.downs = nn.ModuleList(_Block(width, width) for _ in range(depth))
-        self.ups = nn.ModuleList(_Block(2 * width, width) for _ in range(depth))
-        self.last = nn.Conv2d(width, output_channels, 1)
+        self.multiple = 2 ** (len(widths) - 1)
+        steps = list(itertools.pairwise(widths))
+        self.first = _Block(input_channels, widths[0])
+        self.downs = nn.ModuleList(_Block(fine, coarse) for fine, coarse in steps)
+        self.ups = nn.ModuleList(_Block(coarse + fine, fine) for fine, coarse in reversed(steps))
+        self.last = nn.Conv2d(widths[0], output_channels, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                # He's start keeps the scale of the signal through sixteen layers; PyTorch's own loses it.
+                nn.init.kaiming_normal_(module.weight, a=0.1)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the correction; a size that does not halve `depth` times is padded inside and cropped."""
+        """Return the correction; a size that does not halve often enough is padded inside and cropped."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         h = self.first(x)

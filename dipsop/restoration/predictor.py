@@ -1,0 +1,110 @@
+"""What the network sees of a picture in which values are hidden, and what it says about them.
+
+A value's filling is the mean of its trusted neighbours; the detail of a trusted value is its deviation from the
+filling; σ is the size of the details around. The network sees details and answers in units of σ, so that a smooth sky
+and a lawn are the same task at another contrast. Without that it learns nothing of use in the first thousand steps.
+
+    prediction = filling + σ·first answer        scale b = σ·exp(second answer), how far off the prediction may be
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dipsop.restoration.config import Dtype
+from dipsop.restoration.precision import autocast
+from dipsop.restoration.surroundings import ring, weighted_mean
+from dipsop.restoration.unet import PredictorUNet
+
+# A value that nobody trusts still counts this much: there is a filling, however many neighbours are hidden.
+LEAST_TRUST = 1e-3
+LEAST_SIGMA = 0.006
+MOST_DETAIL = 5.0  # in units of σ
+MOST_RATIO = 10.0  # of an error to its scale
+
+
+class Prediction(NamedTuple):
+    """What hidden values are predicted to be, how far off that may be in the mean, and the plain filling."""
+
+    value: Tensor
+    scale: Tensor
+    filling: Tensor
+
+
+class HeldOutPredictor(nn.Module):
+    """(y, trust) → prediction of every value from the trusted values around it.
+
+    Parameters
+    ----------
+    channels : int
+        Of the pictures it is made for. A grey picture may go through a predictor of three: as three equal channels.
+    widths : sequence of int
+        See `PredictorUNet`.
+    dtype : "auto", "bfloat16" or "float32"
+        What the network computes in.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], dtype: Dtype = "auto") -> None:
+        super().__init__()
+        self.channels, self.dtype = channels, dtype
+        self.network = PredictorUNet(4 * channels, 2 * channels, widths)
+
+    def forward(self, y: Tensor, trust: Tensor) -> Prediction:
+        """Predict every value; those of trust 0 are hidden.
+
+        Parameters
+        ----------
+        y, trust : Tensor (N, C, H, W) in [0, 1], C being `channels` or 1
+
+        Returns
+        -------
+        Prediction
+            Of tensors of that shape, float32.
+        """
+        near, around = ring(1.0, 2, y.device), ring(1.5, 4, y.device)
+        seen = trust + LEAST_TRUST
+        filling = weighted_mean(y, seen, near)
+        detail = trust * (y - filling)
+        sigma = 2 * weighted_mean(detail.abs(), seen, around).mean(1, keepdim=True).clamp(min=LEAST_SIGMA / 2)
+        slope = (filling - weighted_mean(y, seen, around)) / sigma
+        detail = detail / sigma
+        inputs = [
+            detail.clamp(-MOST_DETAIL, MOST_DETAIL),
+            trust - 0.5,
+            filling - 0.5,
+            slope.clamp(-MOST_DETAIL, MOST_DETAIL),
+        ]
+        shape = (-1, self.channels, -1, -1)
+        z = torch.cat([part.expand(shape) for part in inputs], 1).contiguous(memory_format=torch.channels_last)
+        with autocast(y.device, self.dtype):
+            answer = self.network(z)
+        correction, log_scale = answer.float().chunk(2, 1)
+        if y.shape[1] < self.channels:
+            correction, log_scale = correction.mean(1, keepdim=True), log_scale.mean(1, keepdim=True)
+        return Prediction(filling + sigma * correction, sigma * torch.exp(log_scale.clamp(-6, 4)), filling)
+
+
+def loss(prediction: Prediction, truth: Tensor, weight: Tensor) -> Tensor:
+    """How far the prediction is off, in units of how far the filling is, plus the Laplace likelihood of its scale.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    truth, weight : Tensor, the shape of its tensors
+        What the values are, and how much each counts; every picture of the batch counts the same.
+    """
+    total = weight.sum((1, 2, 3)).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight).sum((1, 2, 3)) / total
+
+    error = (prediction.value - truth).abs()
+    ratio = error.detach() / prediction.scale
+    # Beyond MOST_RATIO the logarithm: else one value that is far off moves the scale more than all others together.
+    ratio = ratio.clamp(max=MOST_RATIO) + MOST_RATIO * ((ratio - MOST_RATIO).clamp(min=0) / MOST_RATIO).log1p()
+    by_filling = mean((prediction.filling - truth).abs())
+    # The scale learns from the error, the prediction does not learn from the scale: an edge matters as much as a sky.
+    likelihood = mean(ratio + prediction.scale.log())
+    return (mean(error) / (by_filling + 0.01) + 0.05 * likelihood).mean()

@@ -1,0 +1,181 @@
+"""Make the start of the held-out network's weights that dipsop ships, from photographs with a licence.
+
+    python examples/train_start.py PHOTOGRAPHS --minutes 70 --out dipsop/restoration/start.npz
+
+PHOTOGRAPHS holds the files that train_start.csv lists, under the paths given there: each comes out of a public package
+(the column says which, of what version); author and licence are listed, and the hashes are checked. The four sample
+pictures of this project, on which it is measured, are not among them.
+
+What is learned is the task of a fit, and nothing of any one kind of corruption: to predict values that are hidden, or
+that a judge distrusts, from the others, some of which are corrupted and trusted all the same. The share that is hidden,
+the kind of corruption and the errors of the judge are drawn anew for every crop. It trains for the time given, and the
+file is written anew every two minutes; seed and data are fixed, how many steps fit into the time is not.
+"""
+
+import argparse
+import copy
+import csv
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dipsop.restoration import noise
+from dipsop.restoration.predictor import HeldOutPredictor, loss
+from dipsop.restoration.start import SHIPPED_WIDTHS, save
+
+LIST = Path(__file__).with_suffix(".csv")
+SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
+LR, WARMUP, AVERAGING = 1e-3, 500, 0.999
+Pictures = NDArray[np.float32]
+
+
+def photographs(folder: Path) -> list[list[NDArray[np.uint8]]]:
+    """Read the listed photographs, each at several sizes, (H, W, 3). SystemExit where one is missing or another."""
+    Image.MAX_IMAGE_PIXELS = None
+    sizes = []
+    with LIST.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            path = folder / row["path"]
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+                sys.exit(f"{path} is not the file of {row['package']} {row['version']}; unpack that package there")
+            with Image.open(path) as opened:
+                picture = opened.convert("RGB")
+            shorter = min(picture.size)
+            # Made smaller by a quarter or more, the traces of JPEG and of the sensor's colour mosaic are gone.
+            shrinks = [side / shorter for side in SIDES if side <= 0.72 * shorter] or [1.0]
+            sizes.append(
+                [np.asarray(picture.resize(_scaled(picture.size, k), Image.Resampling.LANCZOS)) for k in shrinks]
+            )
+    return sizes
+
+
+def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return round(size[0] * factor), round(size[1] * factor)
+
+
+class Lessons:
+    """Draws batches of (clean, y, trust, hidden), each (N, 3, crop, crop).
+
+    Parameters
+    ----------
+    photographs : list of lists of uint8 arrays (H, W, 3)
+    seed : int
+    crop, batch : int
+    """
+
+    def __init__(self, photographs: list[list[NDArray[np.uint8]]], seed: int, crop: int = 96, batch: int = 4) -> None:
+        self.photographs, self.crop, self.batch = photographs, crop, batch
+        self.random = np.random.default_rng(seed)
+        grey = np.full((512, 512, 3), 0.5, np.float32)
+        self.scratches: list[NDArray[np.bool_]] = [
+            noise.scratches_and_lettering(grey, seed=k)[1][..., 0] for k in range(40)
+        ]
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return clean, y and trust, all in [0, 1], and 1 where a value is corrupted or hidden."""
+        lessons = [self._lesson() for _ in range(self.batch)]
+        clean, y, trust, hidden = (torch.from_numpy(np.stack(part)) for part in zip(*lessons, strict=True))
+        return clean, y, trust, hidden
+
+    def _lesson(self) -> tuple[Pictures, Pictures, Pictures, Pictures]:
+        random = self.random
+        clean, is_grey = self._crop()
+        hidden = random.random((1 if is_grey or random.random() < 0.3 else 3, *clean.shape[1:])) < random.uniform(
+            0.02, 0.85
+        )
+        if random.random() < 0.2:
+            row, column = random.integers(512 - self.crop, size=2)
+            scratched: NDArray[np.bool_] = self.scratches[random.integers(len(self.scratches))]
+            hidden = hidden | scratched[row : row + self.crop, column : column + self.crop]
+        hidden = np.broadcast_to(hidden, clean.shape)
+        y = np.where(hidden, np.rint(255 * self._wrong_values(clean.shape, is_grey)) / 255, clean)
+        trust = self._trust(np.abs(y - clean), hidden)
+        return clean, y.astype(np.float32), trust.astype(np.float32), hidden.astype(np.float32)
+
+    def _crop(self) -> tuple[Pictures, bool]:
+        """Return a crop (3, crop, crop), flipped, colours in another order, exposed anew; and if it is grey."""
+        random = self.random
+        sizes = self.photographs[random.integers(len(self.photographs))]
+        picture = sizes[random.integers(len(sizes))]
+        row, column = (random.integers(length - self.crop + 1) for length in picture.shape[:2])
+        crop = picture[row : row + self.crop, column : column + self.crop].astype(np.float32) / 255
+        crop = crop[:: random.choice((-1, 1)), :: random.choice((-1, 1))]
+        crop = crop.transpose(1, 0, 2) if random.random() < 0.5 else crop
+        is_grey = random.random() < 0.12
+        if is_grey:
+            crop = np.repeat(crop @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, 2)
+        crop = crop[..., random.permutation(3)]
+        if random.random() < 0.4:  # of which a part is clipped, as in real pictures
+            crop = np.exp(random.normal(0, 0.25)) * crop ** np.exp(random.normal(0, 0.35)) + random.normal(0, 0.1)
+        return (np.rint(255 * crop.clip(0, 1)) / 255).astype(np.float32).transpose(2, 0, 1), is_grey
+
+    def _wrong_values(self, shape: tuple[int, ...], is_grey: bool) -> NDArray[np.float64]:
+        """Random values, black and white, or one level."""
+        random, kind = self.random, self.random.random()
+        shape = (1, *shape[1:]) if is_grey else shape
+        values = random.random(shape)
+        return values if kind < 0.5 else (values < 0.5).astype(float) if kind < 0.8 else np.full(shape, random.random())
+
+    def _trust(self, deviation: Pictures, hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return what a judge says who misses corrupted values near the truth, some others, and is not always sure."""
+        random, shape = self.random, hidden.shape
+        likely = random.random() * np.exp(-deviation / random.uniform(0.01, 0.08))
+        missed = hidden & (random.random(shape) < likely + (random.random() < 0.3) * 0.1 * random.random())
+        unsure = 0.5 * random.random() ** 2 * random.random(shape)
+        trust = np.where(hidden, np.where(missed, 1 - unsure, 0), 1)
+        if random.random() < 0.5:
+            doubt, hope = 0.3 * random.random() * random.random(shape) ** 2, 0.1 * random.random() ** 3
+            trust = np.where(hidden, np.where(missed, trust, hope), 1 - doubt)
+        return trust
+
+
+def train(lessons: Lessons, seconds: float, seed: int, out: Path) -> None:
+    """Train for so many seconds; `out` is written every two minutes and at the end."""
+    torch.manual_seed(seed)
+    predictor = HeldOutPredictor(3, SHIPPED_WIDTHS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(predictor).requires_grad_(False)
+    optimizer = torch.optim.Adam(predictor.parameters(), fused=True)
+    start, saved, steps = time.monotonic(), 0.0, 0
+    ratio = torch.zeros(())
+    while (now := time.monotonic() - start) < seconds:
+        clean, y, trust, hidden = lessons.draw()
+        prediction = predictor(y, trust)
+        optimizer.zero_grad()
+        loss(prediction, clean, hidden).backward()
+        torch.nn.utils.clip_grad_norm_(predictor.parameters(), 0.5)
+        for group in optimizer.param_groups:
+            group["lr"] = LR * min(1, (steps + 1) / WARMUP) * min(1, 1.5 * (1 - now / seconds) + 0.005)
+        optimizer.step()
+        steps += 1
+        with torch.no_grad():
+            means, weights = list(average.parameters()), list(predictor.parameters())
+            torch._foreach_lerp_(means, weights, max(1 - AVERAGING, 10 / (steps + 10)))
+            off, filling_off = (((p - clean).abs() * hidden).sum() for p in (prediction.value, prediction.filling))
+            ratio = ratio.lerp(off / filling_off, 0.003 if steps > 1 else 1.0)
+        if now > saved + 120:
+            saved = now
+            save(average, out)
+            print(f"{steps} steps, {now:.0f} s: error {float(ratio):.3f} of the filling's", flush=True)
+    save(average, out)
+    print(f"{steps} steps: error {float(ratio):.3f} of the filling's; wrote {out}")
+
+
+def main() -> None:
+    """Read the photographs and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photographs", type=Path, help="folder with the files that train_start.csv lists")
+    parser.add_argument("--minutes", type=float, default=70)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("start.npz"))
+    a = parser.parse_args()
+    train(Lessons(photographs(a.photographs), a.seed), 60 * a.minutes, a.seed, a.out)
+
+
+if __name__ == "__main__":
+    main()

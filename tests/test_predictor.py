@@ -1,0 +1,99 @@
+"""What the network is asked and what it says, and the start that is shipped."""
+
+import numpy as np
+import pytest
+import torch
+
+import dipsop
+from dipsop import HeldOut
+from dipsop.restoration import noise
+from dipsop.restoration.predictor import HeldOutPredictor, Prediction, loss
+from dipsop.restoration.start import SHIPPED_WIDTHS, save, shipped_start
+
+
+def predictor():
+    predictor = HeldOutPredictor(3, SHIPPED_WIDTHS, "float32")
+    predictor.load_state_dict(shipped_start(3, SHIPPED_WIDTHS))
+    return predictor.requires_grad_(False)
+
+
+def picture(seed, *shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_an_untrained_predictor_gives_the_filling():
+    y, trust = picture(0, 2, 3, 20, 24), (picture(1, 2, 3, 20, 24) < 0.6).float()
+    said = HeldOutPredictor(3, (8, 8), "float32")(y, trust)
+    assert torch.equal(said.value, said.filling)
+
+
+def test_hidden_values_are_not_seen():
+    y, trust = picture(0, 1, 3, 40, 40), (picture(1, 1, 3, 40, 40) < 0.6).float()
+    other = torch.where(trust > 0, y, picture(2, 1, 3, 40, 40))
+    # Distrusted values still count a thousandth in the filling, for where nothing else is left.
+    assert (predictor()(y, trust).value - predictor()(other, trust).value).abs().max() < 0.05
+    assert (predictor()(y, trust).value - predictor()(1 - y, trust).value).abs().max() > 0.2
+
+
+def test_prediction_follows_the_contrast():
+    """Half the contrast is the same task: errors and scales of half the size."""
+    y, trust = 0.25 + 0.5 * picture(0, 1, 3, 40, 40), (picture(1, 1, 3, 40, 40) < 0.6).float()
+    whole, half = predictor()(y, trust), predictor()(0.25 + y / 2, trust)
+    assert torch.allclose(half.value - 0.25, whole.value / 2, atol=0.03)
+    assert half.scale.mean() == pytest.approx(float(whole.scale.mean()) / 2, rel=0.1)
+
+
+def test_a_grey_picture_is_three_equal_channels():
+    y, trust = picture(0, 1, 1, 24, 24), (picture(1, 1, 1, 24, 24) < 0.6).float()
+    grey = predictor()(y, trust)
+    assert grey.value.shape == grey.scale.shape == y.shape
+    colour = predictor()(y.expand(1, 3, 24, 24), trust.expand(1, 3, 24, 24))
+    assert torch.allclose(grey.value, colour.value.mean(1, keepdim=True), atol=1e-5)
+
+
+def test_loss_is_least_at_the_truth_and_at_the_mean_error():
+    truth, weight = picture(0, 1, 1, 32, 32), torch.ones(1, 1, 32, 32)
+    filling = truth + 0.1
+    off = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)).sign()
+    losses = [
+        float(loss(Prediction(off, torch.full_like(truth, b), filling), truth, weight)) for b in (0.02, 0.05, 0.12)
+    ]
+    assert losses[1] < losses[0]
+    assert losses[1] < losses[2]
+    assert float(loss(Prediction(truth, torch.full_like(truth, 0.05), filling), truth, weight)) < losses[1]
+
+
+def test_loss_has_a_gradient_where_the_prediction_is_exact():
+    truth = picture(0, 1, 1, 8, 8)
+    scale = torch.full_like(truth, 0.1).requires_grad_()
+    loss(Prediction(truth, scale, truth + 0.1), truth, torch.ones_like(truth)).backward()
+    assert scale.grad.isfinite().all()
+
+
+def test_shipped_start_fits_grey_and_colour_and_nothing_else():
+    assert shipped_start(1, SHIPPED_WIDTHS).keys() == shipped_start(3, SHIPPED_WIDTHS).keys()
+    assert shipped_start(4, SHIPPED_WIDTHS) is None
+    assert shipped_start(3, (16, 16)) is None
+
+
+def test_shipped_start_is_what_was_saved(tmp_path, monkeypatch):
+    made = HeldOutPredictor(3, SHIPPED_WIDTHS)
+    save(made, tmp_path / "start.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["start.npz"]
+    monkeypatch.setattr("dipsop.restoration.start._FILE", tmp_path / "start.npz")
+    read = shipped_start(3, SHIPPED_WIDTHS)
+    assert all(torch.allclose(read[name], weight, atol=1e-3) for name, weight in made.state_dict().items())
+
+
+def test_shipped_start_knows_photographs_and_the_fit_works_without_it():
+    from skimage.data import astronaut
+
+    clean = (astronaut()[180:244, 180:260] / 255).astype(np.float32)
+    image, _ = noise.salt_and_pepper(clean, 0.5, seed=0)
+
+    def reached(**settings):
+        restored = dipsop.restore(image, HeldOut(steps=12, judgements=2, **settings)).image
+        return -10 * np.log10(np.mean((restored - clean) ** 2))
+
+    assert reached() > reached(pretrained=False) + 2
+    assert reached(pretrained=False) > 15
