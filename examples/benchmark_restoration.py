@@ -5,8 +5,13 @@
 
 Every run has a fresh process of its own, one at a time, so that its peak memory is its own. PSNR is in dB over all
 channels; "inner" leaves out the outer 8 pixels, where scans often have a frame of wrong values. Pictures are corrupted
-with the seed and rounded to 8 bits, as a file holds them. Rivals see what ours sees, except that "best median" is the
-best of 3×3, 5×5 and 7×7 by the truth, in its favour, and that "extremes filled" knows the suspects: 0 and 1.
+with the seed and rounded to 8 bits, as a file holds them. Rivals see what ours sees, and get settings by the truth
+(rivals.py); "extremes filled" knows the suspects: 0 and 1. Ours is never told anything.
+
+Methods: the rivals; ours:PRESET; DIP-l1 and DIP-l2, the deep image prior; the fits also as METHOD*K, with K times the
+steps, and PSNR measured along the way: what it has at its peak and at its end shows whether it had to be stopped. The
+whole table takes a day on two cores: runs that the record in --out already has are not made again, so it can be
+interrupted.
 """
 
 import argparse
@@ -16,102 +21,119 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from rivals import RIVALS
 
 import dipsop
 from dipsop.restoration import images, noise
+from dipsop.restoration.config import Config
 from dipsop.restoration.quality import Array, psnr
 
 FRAME = 8  # pixels left out on each side for "inner"
+LOOKS = 20  # how often a course is looked at
 SAMPLES = Path(__file__).parents[1] / "images"
 PICTURES = [SAMPLES / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "camera")]
-CORRUPTIONS = ["random-valued:0.3", "salt-and-pepper:0.5"]
-METHODS = ["input", "best median", "extremes filled", "ours:quick"]
+CORRUPTIONS = [
+    *("salt-and-pepper:0.3", "salt-and-pepper:0.5", "salt-and-pepper:0.7"),
+    *("random-valued:0.1", "random-valued:0.3", "random-valued:0.5"),
+    *("random-valued:0.3:shared", "random-valued:0.3:grey", "scratches", "none"),
+]
+DIP = cast(dipsop.WholeImage, dipsop.PRESETS["scratch"])
+FITS: dict[str, Config] = {
+    **{f"ours:{name}": config for name, config in dipsop.PRESETS.items()},
+    "DIP-l2": replace(DIP, loss="squared", alpha=0.0),
+    "DIP-l1": replace(DIP, loss="absolute", alpha=0.0),
+}
+METHODS = [*RIVALS, "DIP-l2*1", "DIP-l1*1", "ours:scratch", "ours:quick", "ours:quick*3", "ours:best"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one corrupted picture: PSNR in dB, seconds, peak memory in bytes, share of clean values changed."""
+    """One method on one corrupted picture.
+
+    PSNR in dB, of the result and, where the course was looked at, at its peak (inner); seconds; peak memory in bytes;
+    share of the clean values that were changed.
+    """
 
     picture: str
     corruption: str
     method: str
     psnr: float
     psnr_inner: float
+    peak_inner: float | None
     seconds: float
     peak_memory: int
     clean_changed: float
 
 
-def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the corrupted picture at 8 bits and where it was hit; `corruption` is kind:fraction[:shared]."""
-    kind, fraction, *shared = corruption.split(":")
-    model = {"random-valued": noise.random_valued, "salt-and-pepper": noise.salt_and_pepper}[kind]
-    values, mask = model(clean, float(fraction), seed, shared=bool(shared))
-    return (np.rint(values * 255) / 255).astype(np.float32), mask
+def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return truth, corrupted picture at 8 bits, and where it was hit.
+
+    `corruption` is kind:fraction[:shared][:grey], scratches, or none; with "grey" the truth is the picture's grey one.
+    """
+    kind, *details = corruption.split(":")
+    if "grey" in details and clean.shape[-1] == 3:
+        luma = clean @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        clean = (np.rint(255 * luma) / 255).astype(np.float32)
+    if kind == "none":
+        values, mask = clean, np.zeros(clean.shape, bool)
+    elif kind == "scratches":
+        values, mask = noise.scratches_and_lettering(clean, seed=seed)
+    else:
+        model = {"random-valued": noise.random_valued, "salt-and-pepper": noise.salt_and_pepper}[kind]
+        values, mask = model(clean, float(details[0]), seed, shared="shared" in details)
+    return clean, (np.rint(values * 255) / 255).astype(np.float32), np.broadcast_to(mask, clean.shape)
 
 
-def best_median(image: Array, truth: Array) -> Array:
-    """Return the best of the 3×3, 5×5 and 7×7 medians, channel by channel, by the truth."""
-    from skimage.filters import median
-
-    def filtered(side: int) -> Array:
-        footprint = np.ones((side, side), bool)
-        return np.stack([median(image[..., c], footprint) for c in range(image.shape[-1])], -1)
-
-    return max((filtered(side) for side in (3, 5, 7)), key=lambda candidate: psnr(candidate, truth))
+def inner(picture: Array) -> Array:
+    """Without the outer pixels."""
+    return picture[FRAME:-FRAME, FRAME:-FRAME]
 
 
-def extremes_filled(image: Array, truth: Array) -> Array:
-    """Take every value at 0 or 1 for corrupted and fill it biharmonically from the others, channel by channel."""
-    from skimage.restoration import inpaint_biharmonic
-
-    def filled(channel: Array) -> Array:
-        extreme = (channel == 0) | (channel == 1)
-        return inpaint_biharmonic(channel, extreme) if extreme.any() else channel
-
-    return np.stack([filled(image[..., c]) for c in range(image.shape[-1])], -1)
-
-
-def ours(preset: str, steps: int | None) -> Callable[[Array, Array], Array]:
-    """Return the restoration by a preset; the truth is not looked at."""
-    config = dipsop.PRESETS[preset]
-    config = config if steps is None else replace(config, steps=steps)
-    return lambda image, truth: dipsop.restore(image, config).image
-
-
-def method(name: str, steps: int | None) -> Callable[[Array, Array], Array]:
-    """Return the function (image, truth) → picture of that name."""
-    if name.startswith("ours:"):
-        return ours(name.removeprefix("ours:"), steps)
-    rivals = {"input": lambda image, truth: image, "best median": best_median, "extremes filled": extremes_filled}
-    return rivals[name]
+def fitted(image: Array, truth: Array, config: Config, times: int) -> tuple[Array, float | None]:
+    """Return the end of a fit, and the PSNR at the peak of its course where `times` is given (0: do not look)."""
+    if not times:
+        return dipsop.restore(image, config).image, None
+    config = replace(config, steps=times * config.steps)
+    course = []
+    for step in dipsop.iter_restore(image, config):
+        if step.iteration % max(1, config.steps // LOOKS) == 0 or step.iteration == config.steps:
+            # What ours would write if it were stopped here. The deep image prior has found nothing: its output is all.
+            plain = isinstance(config, dipsop.WholeImage) and config.alpha == 0
+            picture = step.network_output() if plain else step.restoration().image
+            course.append(psnr(inner(picture), inner(truth)))
+    return picture, max(course)
 
 
 def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None, side: int | None) -> Run:
     """Run one method on one picture, in this process."""
-    truth = images.load(path).values[:side, :side]
-    image, mask = corrupted(truth, corruption, seed)
-    restored_by = method(name, steps)
+    truth, image, mask = corrupted(images.load(path).values[:side, :side], corruption, seed)
     start = time.perf_counter()
-    picture = restored_by(image, truth).clip(0, 1)
+    peak = None
+    if name in RIVALS:
+        picture = RIVALS[name](image, truth)
+    else:
+        fit, _, times = name.partition("*")
+        config = FITS[fit] if steps is None else replace(FITS[fit], steps=steps)
+        picture, peak = fitted(image, truth, config, int(times or 0))
     seconds = time.perf_counter() - start
-    inner = np.s_[FRAME:-FRAME, FRAME:-FRAME]
+    picture = picture.clip(0, 1).astype(np.float32)
     return Run(
         picture=path.stem,
         corruption=corruption,
         method=name,
-        psnr=psnr(picture, truth),
-        psnr_inner=psnr(picture[inner], truth[inner]),
+        psnr=min(psnr(picture, truth), 99.0),  # a picture that is the truth, bit for bit
+        psnr_inner=min(psnr(inner(picture), inner(truth)), 99.0),
+        peak_inner=peak,
         seconds=seconds,
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         clean_changed=float(np.mean(picture[~mask] != image[~mask])),
@@ -119,14 +141,15 @@ def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None
 
 
 def benchmark(
-    pictures: Iterable[Path],
+    pictures: Sequence[Path],
     corruptions: Sequence[str] = CORRUPTIONS,
     methods: Sequence[str] = METHODS,
     seed: int = 0,
     steps: int | None = None,
     side: int | None = None,
+    known: Sequence[Run] = (),
 ) -> Iterator[Run]:
-    """Run every method on every corrupted picture, each in a fresh process.
+    """Run every method on every corrupted picture, each in a fresh process; quick ones first, methods in their order.
 
     Parameters
     ----------
@@ -135,41 +158,56 @@ def benchmark(
     seed : of the corruption
     steps : of our fits, instead of the preset's
     side : crop the pictures to this many pixels, for a try
+    known : runs that need not be made again
     """
-    for path in pictures:
+    done = {(run.picture, run.corruption, run.method) for run in known}
+    for name in methods:
         for corruption in corruptions:
-            for name in methods:
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    yield process.submit(measure, path, corruption, name, seed, steps, side).result()
+            for path in pictures:
+                if (path.stem, corruption, name) not in done:
+                    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                        yield process.submit(measure, path, corruption, name, seed, steps, side).result()
 
 
 def table(runs: Sequence[Run]) -> str:
     """Lay out "inner / whole" PSNR as a Markdown table, with the mean over the pictures and medians of the cost."""
     pictures = list(dict.fromkeys(run.picture for run in runs))
     lines = [
-        "| corruption | method | " + " | ".join(pictures) + " | mean inner | seconds | memory | clean values changed |",
-        "|---|---|" + "---|" * (len(pictures) + 4),
+        "| corruption | method | " + " | ".join(pictures) + " | mean inner | peak | seconds | memory | clean changed |",
+        "|---|---|" + "---|" * (len(pictures) + 5),
     ]
-    for corruption, name in dict.fromkeys((run.corruption, run.method) for run in runs):
-        row = [run for run in runs if (run.corruption, run.method) == (corruption, name)]
-        cells = [f"{run.psnr_inner:.1f} / {run.psnr:.1f}" for run in row]
-        cells += [
-            f"{np.mean([run.psnr_inner for run in row]):.2f}",
-            f"{np.median([run.seconds for run in row]):.1f}",
-            f"{max(run.peak_memory for run in row) / 2**30:.2f} GiB",
-            f"{np.mean([run.clean_changed for run in row]):.2%}",
-        ]
-        lines.append(f"| {corruption} | {name} | " + " | ".join(cells) + " |")
+    rows = {(run.corruption, run.method) for run in runs}
+    order = list(dict.fromkeys(run.method for run in runs))
+    for corruption in dict.fromkeys(run.corruption for run in runs):
+        for name in (name for name in order if (corruption, name) in rows):
+            row = {run.picture: run for run in runs if (run.corruption, run.method) == (corruption, name)}
+            got = list(row.values())
+            peaks = [run.peak_inner for run in got if run.peak_inner is not None]
+            cells = [f"{row[p].psnr_inner:.1f} / {row[p].psnr:.1f}" if p in row else "" for p in pictures]
+            cells += [
+                f"{np.mean([run.psnr_inner for run in got]):.2f}",
+                f"{np.mean(peaks):.2f}" if peaks else "",
+                f"{np.median([run.seconds for run in got]):.1f}",
+                f"{max(run.peak_memory for run in got) / 2**30:.2f} GiB",
+                f"{np.mean([run.clean_changed for run in got]):.2%}",
+            ]
+            lines.append(f"| {corruption} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def machine() -> dict[str, Any]:
     """Say what the numbers were measured on."""
+    versions = {}
+    for name in ("dipsop", "torch", "numpy", "scikit-image", "bm3d"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "none"
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("dipsop", "torch", "numpy", "scikit-image")},
+        "versions": versions,
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -178,22 +216,29 @@ def main() -> None:
     """Run the benchmark and write DIR/benchmark.md and DIR/benchmark.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", nargs="+", type=Path, default=PICTURES, help="clean pictures (default: images/)")
-    parser.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="kind:fraction[:shared]")
-    parser.add_argument("--methods", nargs="+", default=METHODS, help="among: " + ", ".join(METHODS) + ", ours:PRESET")
+    parser.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="kind:fraction[:shared][:grey], ...")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="among: " + ", ".join(METHODS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="of our fits, instead of the preset's")
     parser.add_argument("--side", type=int, help="crop pictures to this many pixels")
-    parser.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for the record")
+    parser.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for the record, gone on with")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for run in benchmark(a.images, a.corruptions, a.methods, a.seed, a.steps, a.side):
+    settings = {"seed": a.seed, "steps": a.steps, "side": a.side}
+    runs: list[Run] = []
+    if (a.out / "benchmark.json").exists():
+        record = json.loads((a.out / "benchmark.json").read_text())
+        if {key: record[key] for key in settings} != settings:
+            parser.error(f"{a.out} holds a record of other settings; choose another --out")
+        runs = [Run(**run) for run in record["runs"]]
+    for run in benchmark(a.images, a.corruptions, a.methods, **settings, known=runs):
         runs.append(run)
         print(
             f"{run.picture} {run.corruption} {run.method}: {run.psnr_inner:.2f} dB, {run.seconds:.1f} s",
             file=sys.stderr,
+            flush=True,
         )
-        record = {"command": sys.argv, "seed": a.seed, **machine(), "runs": [asdict(run) for run in runs]}
+        record = {"command": sys.argv, **settings, **machine(), "runs": [asdict(run) for run in runs]}
         (a.out / "benchmark.json").write_text(json.dumps(record, indent=1))
         (a.out / "benchmark.md").write_text(table(runs) + "\n")
     print(table(runs))
