@@ -15,6 +15,10 @@ the odds of corruption of a two-component mixture, Laplace residual against c: t
 Bayes' rule. Once s explains a part of the residual, u and v feel only the rest of it, and the odds are
 max(u, v)²·exp(|s| / b). π and c are fitted to what was found, round by round (expectation maximization), which is how
 fixed values (black and white specks, the colour of a lettering) are recognized without a word about them.
+
+Two things are not sparse corruption: a value at either end of the range where the network expects it there (it stands
+for all that was clipped), and a row or column that is wrong as a whole, the frame of an old scan or a dead line of a
+sensor; its b is enlarged until it is left alone.
 """
 
 import math
@@ -31,9 +35,8 @@ LEVELS = 256
 UNIFORM = 0.005
 BAND = 1 << 20  # pixels that are worked on at a time
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
-MOST_OFF = (
-    2.0  # a row or column whose median residual is more than so many times what it ought to be is wrong as a whole
-)
+# A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
+MOST_OFF = 2.0
 
 
 class Evidence:
@@ -113,8 +116,7 @@ class Evidence:
     def _line_factors(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """How much larger b is in rows and in columns that are wrong as a whole, 1 in the others.
 
-        The frame of an old scan, a dead line of a sensor: that is not sparse, and left alone. Among the share 1 − π of
-        clean values, which are those of smaller residuals, the median of |y − P| / b ought to be log 2.
+        Among the share 1 − π of clean values, those of smaller residuals, the median of |y − P| / b ought to be log 2.
         """
 
         def factor(ratio: Tensor, axis: int) -> Tensor:
