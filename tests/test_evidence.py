@@ -113,3 +113,18 @@ def test_a_value_that_the_network_is_unsure_of_needs_a_larger_residual():
     evidence.update(torch.full_like(y, 0.5), said, rounds=4)
     assert evidence.found()[0, 0, 10, 10]
     assert not evidence.found()[0, 0, 30, 30]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
+def test_pixels_hit_as_a_whole_are_told_from_values_hit_one_by_one(share):
+    random = torch.Generator().manual_seed(10)
+    y = torch.rand(1, 3, 64, 64, generator=random)
+    missed = 0.2 * torch.rand(y.shape, generator=random)
+    by_value = Evidence(
+        y, 1 - (torch.rand(y.shape, generator=random) < share).float() * (1 - missed), 0.006, shared=False
+    )
+    assert not by_value.hits_pixels()
+    hit = (torch.rand(1, 1, 64, 64, generator=random) < share).float()
+    by_pixel = Evidence(y, 1 - hit * (torch.rand(y.shape, generator=random) < 0.8), 0.006, shared=False)
+    assert by_pixel.hits_pixels()
+    assert Evidence(y[:, :1], torch.ones(1, 1, 64, 64), 0.006, shared=False).hits_pixels()

@@ -37,6 +37,7 @@ BAND = 1 << 20  # pixels that are worked on at a time
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 # A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
 MOST_OFF = 2.0
+TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
 
 
 class Evidence:
@@ -89,6 +90,22 @@ class Evidence:
     def found(self) -> Tensor:
         """Where corruption is more likely than not, bool, the shape of y."""
         return self.trust < 0.5
+
+    def hits_pixels(self) -> bool:
+        """Whether corruption hits the channels of a pixel together, more often than by chance.
+
+        If each value were hit by itself with probability π, so would be all of a share π^(C−1) of what is hit.
+        """
+        channels = self.y.shape[1]
+        if self.shared or channels == 1:
+            return True
+        suspect = together = 0.0
+        for rows in bands(self.y):
+            s = 1 - self.trust[..., rows, :]
+            suspect += float(s.sum()) / channels
+            together += float(s.prod(1).sum())
+        by_chance = (suspect * channels / self.y.numel()) ** (channels - 1)
+        return together / max(suspect, 1e-6) > by_chance + TOGETHER * (1 - by_chance)
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""

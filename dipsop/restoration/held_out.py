@@ -45,6 +45,7 @@ class HeldOutFit:
         for tile in tiles(y):
             trust[tile.inner] = first_guess(y[tile.outer])[tile.inner_of_outer]
         self.evidence = Evidence(y, trust, config.least_residual, config.shared_corruption)
+        self._by_pixel = self.evidence.hits_pixels()
         start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
@@ -64,7 +65,7 @@ class HeldOutFit:
             self.judge()
         y, trust = self._crops(self.y, self.evidence.trust)
         share = self.config.most_hidden * self._uniform(len(y), 1, 1, 1)
-        hidden = (self._uniform(*y.shape) < share).float()
+        hidden = (self._uniform(*self._hidden_shape(y)) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         self._optimizer.zero_grad()
         value.backward()
@@ -88,16 +89,16 @@ class HeldOutFit:
         for tile in tiles(self.y):
             y, trust = self.y[tile.outer], self.evidence.trust[tile.outer]
             # Hidden in turn, part by part.
-            part = torch.randint(
-                0, self.config.parts, y.shape, generator=self._random, device=y.device, dtype=torch.uint8
-            )
-            for k in range(self.config.parts):
+            shape, parts = self._hidden_shape(y), self.config.parts
+            part = torch.randint(0, parts, shape, generator=self._random, device=y.device, dtype=torch.uint8)
+            for k in range(parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
                 hidden = hidden[tile.inner_of_outer]
                 for whole, said in ((value, prediction.value), (scale, prediction.scale)):
                     whole[tile.inner] = torch.where(hidden, said[tile.inner_of_outer], whole[tile.inner])
         self.evidence.update(value, scale)
+        self._by_pixel = self.evidence.hits_pixels()
 
     @torch.no_grad()
     def network_output(self) -> Tensor:
@@ -131,6 +132,13 @@ class HeldOutFit:
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
         return self.config.lr * warm * max(0.02, min(1.0, 2 - 2 * done))
+
+    def _hidden_shape(self, y: Tensor) -> tuple[int, ...]:
+        """Values are hidden one by one, or where corruption hits whole pixels, pixel by pixel.
+
+        Else the other channels of such a pixel, as corrupted as it is, would speak for it.
+        """
+        return (len(y), 1, *y.shape[2:]) if self._by_pixel else tuple(y.shape)
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._random, device=self.y.device)
