@@ -28,10 +28,10 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import dipsop
+from dipsop.precision import autocast
 from dipsop.restoration import noise
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import TILE, HeldOutFit
-from dipsop.restoration.precision import autocast
 from dipsop.restoration.quality import Array
 
 SIZES = ["64x64", "128x128", "256x256", "512x512", "1024x1024", "2048x1536", "4000x3000"]

@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
+from dipsop import files
 from dipsop.errors import DipsopError, ImageError
-from dipsop.restoration import files
 from dipsop.restoration.images import Picture, check_writable, load, save, save_values
 
 HEIGHT, WIDTH = 11, 14

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dipsop"
 # Who may import whom: cli → restoration, classification → sop; errors below all.
+BELOW = {"errors", "files", "precision", "dtype"}
 LAYERS = {
     "sop": {"sop", "errors"},
-    "restoration": {"restoration", "sop", "errors"},
-    "classification": {"classification", "sop", "errors"},
+    "restoration": {"restoration", "sop", *BELOW},
+    "classification": {"classification", "sop", *BELOW},
 }
 
 

@@ -28,8 +28,8 @@ def corrupt(
     Depth, transparency and whatever else the picture carries stay as they are.
     """
     from dipsop.commands.outputs import check_apart
+    from dipsop.files import shown
     from dipsop.restoration import images
-    from dipsop.restoration.files import shown
     from dipsop.restoration.noise import random_valued, salt_and_pepper
 
     clean = images.load(picture)

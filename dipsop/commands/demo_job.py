@@ -11,9 +11,9 @@ from dipsop.commands.inputs import load_truth
 from dipsop.commands.options import DeviceName
 from dipsop.commands.outputs import check_suffix
 from dipsop.errors import DipsopError
+from dipsop.files import reason, shown
 from dipsop.restoration import images
 from dipsop.restoration.demo import corrupted, figure, methods, psnr_curve, record, sample, table
-from dipsop.restoration.files import reason, shown
 from dipsop.restoration.fit import iter_restore
 from dipsop.restoration.quality import Array
 from dipsop.restoration.trace import save_figure, save_json

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from dipsop.errors import ImageError
+from dipsop.files import shown
 from dipsop.restoration import images
-from dipsop.restoration.files import shown
 from dipsop.restoration.images import Picture
 from dipsop.restoration.quality import Array
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
-from dipsop.restoration.config import PRESETS, Dtype, HeldOut
+from dipsop.dtype import Dtype
+from dipsop.restoration.config import PRESETS, HeldOut
 
 PresetName = Literal["quick", "best", "scratch", "paper"]
 DEFAULT: PresetName = "quick"

@@ -18,12 +18,12 @@ from dipsop.commands.options import DeviceName
 from dipsop.commands.outputs import check_apart, check_suffix
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DivergenceError
+from dipsop.files import shown
+from dipsop.precision import resolved_dtype
 from dipsop.restoration import images
 from dipsop.restoration.config import Config
-from dipsop.restoration.files import shown
 from dipsop.restoration.fit import Restoration, ending, iter_restore
 from dipsop.restoration.images import Picture
-from dipsop.restoration.precision import resolved_dtype
 from dipsop.restoration.quality import Array, psnr, ssim
 from dipsop.restoration.trace import FIGURE_SUFFIXES, Trace, as_json, curves, record, save_figure, save_json
 

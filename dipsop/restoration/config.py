@@ -6,7 +6,7 @@ Free of torch, so that `dipsop --help` is quick.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Dtype = Literal["auto", "bfloat16", "float32"]
+from dipsop.dtype import Dtype
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from dipsop.errors import ImageError
+from dipsop.files import shown
 from dipsop.restoration import exif
-from dipsop.restoration.files import shown
 from dipsop.restoration.picture import Picture
 
 FORMATS = {

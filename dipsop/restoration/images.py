@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dipsop import files
 from dipsop.errors import ImageError
-from dipsop.restoration import files
+from dipsop.files import reason, shown
 from dipsop.restoration.decode import DECODING_ERRORS, decode
 from dipsop.restoration.encode import check_fits, encode, format_of
-from dipsop.restoration.files import reason, shown
 from dipsop.restoration.picture import Picture, in_unit_range, quantized
 
 __all__ = ["Picture", "check_writable", "load", "save", "save_values"]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dipsop.restoration.config import Dtype
-from dipsop.restoration.precision import autocast
+from dipsop.dtype import Dtype
+from dipsop.precision import autocast
 from dipsop.restoration.surroundings import ring, weighted_mean
 from dipsop.restoration.unet import PredictorUNet
 

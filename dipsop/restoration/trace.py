@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dipsop.restoration.files import write_atomically
+from dipsop.files import write_atomically
 from dipsop.restoration.quality import psnr, ssim
 
 if TYPE_CHECKING:

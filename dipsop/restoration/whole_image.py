@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dipsop.precision import autocast
 from dipsop.restoration.config import WholeImage
-from dipsop.restoration.precision import autocast
 from dipsop.restoration.unet import SkipUNet
 from dipsop.sop import DiscrepantRates, SparseCorruption
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from dipsop.restoration.config import Dtype
+from dipsop.dtype import Dtype
 
 
 def resolved_dtype(device: torch.device, dtype: Dtype) -> torch.dtype:
