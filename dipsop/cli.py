@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from dipsop import __version__
+from dipsop.commands.classify import classify
 from dipsop.commands.corrupt import corrupt
 from dipsop.commands.demo import demo
+from dipsop.commands.predict import predict
 from dipsop.commands.restore import restore
 from dipsop.errors import DipsopError
 
@@ -24,6 +26,8 @@ app = typer.Typer(
 app.command()(restore)
 app.command()(corrupt)
 app.command()(demo)
+app.command()(classify)
+app.command()(predict)
 
 
 def _print_version(wanted: bool) -> None:
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Always: 0 done, 1 failed, 2 a bad option, 130 Ctrl-C, 143 told to terminate.
     """
     # PyTorch's threads wait for each other by spinning. Where another program is busy that costs ten times the step;
-    # a short spin before sleeping costs three times, and nothing where none is. Read when torch is loaded, so said before.
+    # with a short spin before sleeping three times, and nothing where none is. Read when torch is loaded, so said now.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         app(arguments, prog_name="dipsop")

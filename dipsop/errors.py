@@ -9,5 +9,9 @@ class ImageError(DipsopError):
     """A picture cannot be read or written."""
 
 
+class DataError(DipsopError):
+    """Labelled data cannot be read, or cannot be trained on."""
+
+
 class DivergenceError(DipsopError):
     """The loss is no longer a finite number."""

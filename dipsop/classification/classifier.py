@@ -1,0 +1,57 @@
+"""A network with the normalization of its images: what is trained, saved, and used on further images."""
+
+import torch
+from torch import Tensor, nn
+
+from dipsop.classification.networks import NETWORKS, FastNet
+from dipsop.dtype import Dtype
+from dipsop.precision import autocast
+
+EVALUATION_BATCH = 500
+
+
+class Classifier(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] → logits (B, classes).
+
+    Parameters
+    ----------
+    network : str
+        A name in NETWORKS.
+    classes : int
+    dtype : "auto", "bfloat16" or "float32"
+        What it computes in.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: str, classes: int, dtype: Dtype = "auto") -> None:
+        super().__init__()
+        self.network, self.dtype = NETWORKS[network](classes), dtype
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.ones(1, 3, 1, 1))
+
+    @torch.no_grad()
+    def fit_normalization(self, images: Tensor) -> None:
+        """Take mean and deviation of each colour, and what whitens patches, from images in [0, 1]."""
+        self.mean.copy_(images.mean((0, 2, 3), keepdim=True))
+        self.deviation.copy_(images.std((0, 2, 3), keepdim=True).clamp(min=0.05))
+        if isinstance(self.network, FastNet):
+            self.network.fit_whitening((images[:1000] - self.mean) / self.deviation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        x = ((x - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        with autocast(x.device, self.dtype):
+            logits: Tensor = self.network(x)
+        return logits.float()
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the probabilities (N, classes) of uint8 images (N, 3, H, W), by the mean logits of both flips."""
+        self.eval()
+        out = []
+        for part in images.split(EVALUATION_BATCH):
+            x = part.to(self.mean.device).float() / 255
+            out.append(((self(x) + self(x.flip(-1))) / 2).softmax(1))
+        return torch.cat(out)

@@ -1,0 +1,82 @@
+"""Every choice of a training run, and the published recipes: the only home of the defaults. Free of torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dipsop.dtype import Dtype
+
+Method = Literal["ce", "sop", "sop+", "elr"]
+NetworkName = Literal["fast", "resnet34", "preactresnet18"]
+Schedule = Literal["one-cycle", "steps", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a classifier is trained.
+
+    Parameters
+    ----------
+    method : "ce", "sop", "sop+" or "elr"
+        Cross-entropy; sparse over-parameterization; that with two views; early-learning regularization.
+    network : "fast", "resnet34" or "preactresnet18"
+    epochs, batch : int
+        The batch is that of all processes together.
+    lr, momentum, weight_decay : float
+        Of SGD with Nesterov momentum on θ.
+    schedule : "one-cycle", "steps" or "cosine"
+        Up over the first fifth and linearly down to 0; ×0.1 at one and at two thirds; cosine down to a hundredth.
+    rate_u, rate_v : float
+        Of (u, v), constant, without momentum or decay, as published: per batch of 128, whatever the batch is here.
+    consistency, balance : float
+        Weights of the two further terms of "sop+".
+    seed : int
+        Fixes everything drawn: same seed, same device, same number of shares, same result.
+    dtype : "auto", "bfloat16" or "float32"
+        What the network computes in.
+    shares : int
+        In how many fixed parts the samples are dealt; each makes its part of every batch, with batch statistics of its
+        own. A multiple of the number of processes; the curve does not depend on that number, only on this one.
+    compile : bool
+        Compile the network; pays on GPUs.
+    """
+
+    method: Method = "sop"
+    network: NetworkName = "fast"
+    epochs: int = 60
+    batch: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Schedule = "one-cycle"
+    rate_u: float = 10.0
+    rate_v: float = 10.0
+    consistency: float = 0.9
+    balance: float = 0.1
+    seed: int = 0
+    dtype: Dtype = "auto"
+    shares: int = 1
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a number makes no sense."""
+        for name in ("epochs", "batch", "shares"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.batch % self.shares:
+            raise ValueError(f"batch must be a multiple of shares, got {self.batch} and {self.shares}")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be above 0, got {self.lr}")
+
+
+# As published for CIFAR (arXiv 2202.14026, appendix): by data set and kind of noise, the rates of (u, v).
+PUBLISHED_RATES = {
+    ("cifar10", "symmetric"): (10.0, 10.0),
+    ("cifar10", "asymmetric"): (10.0, 100.0),
+    ("cifar100", "symmetric"): (1.0, 10.0),
+    ("cifar100", "asymmetric"): (1.0, 100.0),
+}
+RECIPES: dict[str, TrainConfig] = {
+    "fast": TrainConfig(),
+    "sop": TrainConfig(network="resnet34", epochs=120, lr=0.02, schedule="steps"),
+    "sop+": TrainConfig(method="sop+", network="preactresnet18", epochs=300, lr=0.02, schedule="cosine"),
+}

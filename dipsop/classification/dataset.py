@@ -1,0 +1,40 @@
+"""Labelled images in memory, as everything in this folder takes them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training images with labels of which a part may be wrong, and test images with labels that are taken for right.
+
+    Attributes
+    ----------
+    images : uint8 (N, 3, H, W)
+    given : int64 (N,)
+        The labels to train on, from 0.
+    true : int64 (N,) or None
+        The right ones, where they are known. Nothing is trained on them.
+    classes : tuple of str
+    test_images : uint8 (M, 3, H, W); M is 0 where there are none
+    test_labels : int64 (M,)
+    paths : tuple of Path or None
+        Where the images came from, one file each.
+    noise : str
+        How the given labels came about, for the record.
+    """
+
+    images: Images
+    given: Labels
+    true: Labels | None
+    classes: tuple[str, ...]
+    test_images: Images
+    test_labels: Labels
+    paths: tuple[Path, ...] | None = None
+    noise: str = "none"

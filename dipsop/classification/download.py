@@ -1,0 +1,120 @@
+"""CIFAR from its makers' site into the user's cache, on request: with progress, resumed where it broke off, checked."""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dipsop.errors import DataError
+from dipsop.files import shown
+
+CHUNK = 1 << 18  # bytes
+TIMEOUT = 30.0  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive, where it lies and what its bytes hash to."""
+
+    url: str
+    md5: str  # what the makers give
+    folder: str  # that it unpacks to
+
+
+ARCHIVES = {
+    "cifar10": Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "c58f30108f718f92721af3b95e74349a",
+        "cifar-10-batches-py",
+    ),
+    "cifar100": Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "eb9058c3a382ffc7106e4002c42a8d85",
+        "cifar-100-python",
+    ),
+}
+Progress = Callable[[int, int], None]  # bytes there, bytes in all (0: unknown)
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/dipsop, or ~/.cache/dipsop."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dipsop"
+
+
+def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
+    """Return the unpacked folder, fetching what is not there yet.
+
+    A file half there is gone on with; one whose checksum is wrong is thrown away. The folder appears when it is whole.
+
+    Raises
+    ------
+    DataError
+        No network, no room, or other bytes than the makers'.
+    """
+    folder = cache / archive.folder
+    if folder.is_dir():
+        return folder
+    packed = cache / archive.url.rsplit("/", 1)[-1]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        if not (packed.exists() and _md5(packed) == archive.md5):
+            _download(archive, packed, progress)
+        unpacking = cache / f".{archive.folder}.part"
+        shutil.rmtree(unpacking, ignore_errors=True)
+        with tarfile.open(packed) as tar:
+            tar.extractall(unpacking, filter="data")
+        (unpacking / archive.folder).rename(folder)
+        shutil.rmtree(unpacking, ignore_errors=True)
+    except urllib.error.URLError as error:
+        raise _unreachable(archive, str(error.reason)) from None
+    except (TimeoutError, ConnectionError) as error:
+        raise _unreachable(archive, str(error)) from None
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{shown(cache)} cannot hold the data ({error}): make room or set XDG_CACHE_HOME.") from None
+    packed.unlink(missing_ok=True)
+    return folder
+
+
+def _download(archive: Archive, packed: Path, progress: Progress) -> None:
+    partial = packed.with_name(packed.name + ".part")
+    there = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={there}-"} if there else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing beyond what is there: it is whole, or of another file
+            raise
+        response = None
+    if response is not None:
+        with response:
+            if response.status != 206:
+                there = 0
+            total = there + int(response.headers.get("Content-Length") or 0)
+            with partial.open("ab" if there else "wb") as file:
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    there += len(chunk)
+                    progress(there, total)
+        if total and there < total:
+            raise _unreachable(archive, "the connection broke off")
+    if _md5(partial) != archive.md5:
+        partial.unlink()
+        raise DataError(f"{archive.url} sent other bytes than it should: try again, or fetch the file yourself.")
+    partial.rename(packed)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _unreachable(archive: Archive, why: str) -> DataError:
+    return DataError(
+        f"{archive.url} cannot be reached ({why}): try again, which goes on where it broke off, or fetch and unpack it "
+        "yourself and name the folder with --data."
+    )

@@ -1,0 +1,77 @@
+"""Wrong labels: made with a seed, or those that people gave (CIFAR-10N)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dipsop.classification.dataset import Labels
+from dipsop.errors import DataError
+from dipsop.files import reason, shown
+
+# truck → automobile, bird → airplane, deer → horse, cat ↔ dog (Patrini et al., CVPR 2017)
+CIFAR10_MAP = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
+# Names of the five sets of CIFAR-10N (Wei et al., ICLR 2022), and how its file calls them.
+HUMAN = {
+    "aggregate": "aggre_label",
+    "random1": "random_label1",
+    "random2": "random_label2",
+    "random3": "random_label3",
+    "worse": "worse_label",
+}
+
+
+def symmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
+    """Replace each label with probability `fraction` by another class, each of the others equally likely.
+
+    Parameters
+    ----------
+    true : int64 (N,), from 0 to classes − 1
+    fraction : float in [0, 1]
+        Of wrong labels: one that is hit always becomes another, never by chance the same.
+    """
+    random = np.random.default_rng(seed)
+    hit = random.random(true.shape) < fraction
+    return np.where(hit, (true + random.integers(1, classes, true.shape)) % classes, true)
+
+
+def asymmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
+    """Replace labels with probability `fraction` by the class that theirs is mistaken for.
+
+    CIFAR-10: the usual pairs, the other classes stay. CIFAR-100: the next class within each superclass of five in the
+    usual code, which takes the next of all; here too, since the superclasses are not in the order of the labels.
+    """
+    random = np.random.default_rng(seed)
+    hit = random.random(true.shape) < fraction
+    mistaken = np.arange(classes)
+    if classes == 10:
+        mistaken[list(CIFAR10_MAP)] = list(CIFAR10_MAP.values())
+    else:
+        mistaken = (mistaken + 1) % classes
+    return np.where(hit, mistaken[true], true)
+
+
+def human(path: Path, which: str, true: Labels) -> Labels:
+    """Read one of the five label sets of CIFAR-10N for the 50,000 training images, in their order.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no CIFAR-10N file, holds anything but arrays, or its clean labels are not `true`.
+    """
+    if which not in HUMAN:
+        raise ValueError(f"human labels must be one of {', '.join(HUMAN)}, got {which!r}")
+    admitted = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.int64))]  # type: ignore[attr-defined]
+    try:
+        with torch.serialization.safe_globals(admitted):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        labels, clean = (np.asarray(content[key]).astype(np.int64) for key in (HUMAN[which], "clean_label"))
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): name the file of CIFAR-10N.") from None
+    except Exception as error:  # a broken file may raise anything
+        raise DataError(f"{shown(path)} is no file of CIFAR-10N ({type(error).__name__}): fetch it anew.") from None
+    if labels.shape != clean.shape or labels.min() < 0 or labels.max() > 9:
+        raise DataError(f"{shown(path)} holds labels outside 0 to 9: fetch CIFAR-10N anew.")
+    if clean.shape != true.shape or (clean != true).any():
+        raise DataError(f"{shown(path)} labels other images than these, or in another order: use CIFAR-10's own.")
+    return labels

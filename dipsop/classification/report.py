@@ -1,0 +1,91 @@
+"""Which labels are suspect: a ranked list, and how good the ranking is where the truth is known."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dipsop.classification.dataset import Labels
+
+Scores = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One line of the list."""
+
+    rank: int  # from 1, the most suspect first
+    sample: str  # path, or index in the data
+    given: str
+    suggested: str
+    score: float  # u² of the given class, in [0, 1]
+    probability: float  # that the network gives to the given label
+
+
+def auroc(scores: Scores, wrong: NDArray[np.bool_]) -> float:
+    """Probability that a wrong label scores above a right one, ties counting half; NaN where either kind is missing.
+
+    From the rank sum (Mann, Whitney 1947).
+    """
+    positives, negatives = int(wrong.sum()), int((~wrong).sum())
+    if not positives or not negatives:
+        return float("nan")
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[wrong].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def average_precision(scores: Scores, wrong: NDArray[np.bool_]) -> float:
+    """Mean over the wrong labels of the precision at their scores; NaN where there are none."""
+    if not wrong.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    ordered, hits = scores[order], np.cumsum(wrong[order])
+    # Ties share the precision at their end.
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    ends = np.flatnonzero(last)
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / wrong.sum()
+    return float(np.sum(np.diff(recall, prepend=0) * precision))
+
+
+def suspects(
+    scores: Scores, probabilities: Scores, cleaned: Scores, given: Labels, classes: tuple[str, ...], names: list[str]
+) -> list[Suspect]:
+    """Rank all samples, ties by how little the network believes the given label.
+
+    Parameters
+    ----------
+    scores : (N,)
+    probabilities : (N, C)
+        What the network says.
+    cleaned : (N, C)
+        y − (u∘u − v∘v), the labels without what was found wrong with them.
+    given : (N,)
+    classes : C names
+    names : N names of the samples
+    """
+    believed = probabilities[np.arange(len(given)), given]
+    suggested = (probabilities + cleaned).argmax(1)
+    order = np.lexsort((believed, -scores))
+    return [
+        Suspect(rank, names[k], classes[given[k]], classes[suggested[k]], float(scores[k]), float(believed[k]))
+        for rank, k in enumerate(order, 1)
+    ]
+
+
+def as_csv(listed: list[Suspect]) -> str:
+    """The list as CSV with a heading."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "sample", "given_label", "suggested_label", "score", "given_probability"])
+    for s in listed:
+        writer.writerow([s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}"])
+    return text.getvalue()
+
+
+def sample_names(count: int, paths: tuple[Path, ...] | None) -> list[str]:
+    """Paths where there are, else indices."""
+    return [str(path) for path in paths] if paths is not None else [str(k) for k in range(count)]

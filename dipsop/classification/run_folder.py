@@ -1,0 +1,124 @@
+"""What a training run leaves behind, each file written whole or not at all:
+
+config.json      what was asked for, data and noise, versions
+labels.npz       the labels that were trained on, and the true ones where they are known
+checkpoint.pt    θ, (u, v), optimizer, batch statistics, epochs so far: tensors and numbers, no code
+metrics.csv      a line per epoch
+curves.png       the same, drawn
+labels.csv       all samples, the most suspect label first
+summary.json     the last epoch, the best, and how good the list is
+"""
+
+import csv
+import io
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dipsop.classification.dataset import Dataset
+from dipsop.classification.report import Suspect, as_csv
+from dipsop.classification.trainer import Epoch
+from dipsop.errors import DataError
+from dipsop.files import reason, shown, write_atomically
+
+CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
+CURVES, SUSPECTS, SUMMARY = "curves.png", "labels.csv", "summary.json"
+
+
+def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
+    """Make the folder and write what is known before training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{shown(folder)} cannot be made ({reason(error)}): choose another --out.") from None
+    labels = {"given": data.given} | ({} if data.true is None else {"true": data.true})
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **labels)  # type: ignore[arg-type]
+    write_atomically(folder / LABELS, packed.getvalue())
+    write_json(folder / CONFIG, config)
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], epochs: list[Epoch]) -> None:
+    """Write the state and the epochs so far, and the metrics anew, so that both are of one moment."""
+    packed = io.BytesIO()
+    torch.save(state | {"epochs": [asdict(epoch) for epoch in epochs]}, packed)
+    write_atomically(folder / CHECKPOINT, packed.getvalue())
+    write_metrics(folder, epochs)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Any], list[Epoch]]:
+    """Read the state and the epochs so far, making nothing but tensors, numbers and containers of them.
+
+    Raises
+    ------
+    DataError
+        There is none, or the file is damaged.
+    """
+    path = folder / CHECKPOINT
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        epochs = [Epoch(**epoch) for epoch in state.pop("epochs")]
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): start anew, without --resume.") from None
+    except Exception as error:  # a damaged file may raise anything
+        raise DataError(f"{shown(path)} is damaged ({type(error).__name__}): start anew, without --resume.") from None
+    return state, epochs
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """Read config.json; DataError where there is none."""
+    path = folder / CONFIG
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): name the folder of a run.") from None
+    except ValueError:
+        raise DataError(f"{shown(path)} is damaged: train anew.") from None
+    return content
+
+
+def write_metrics(folder: Path, epochs: list[Epoch]) -> None:
+    """Write metrics.csv."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Epoch)])
+    for epoch in epochs:
+        writer.writerow([f"{value:.6g}" for value in asdict(epoch).values()])
+    write_atomically(folder / METRICS, text.getvalue().encode())
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON; what is not a number becomes null."""
+    clean = {key: None if isinstance(value, float) and value != value else value for key, value in content.items()}
+    write_atomically(path, (json.dumps(clean, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_curves(folder: Path, epochs: list[Epoch]) -> None:
+    """Draw accuracies by epoch."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in (
+        ("given_accuracy", "training, given labels"),
+        ("true_accuracy", "training, true labels"),
+        ("test_accuracy", "test"),
+    ):
+        values = [getattr(epoch, name) for epoch in epochs]
+        if any(value == value for value in values):
+            axes.plot([epoch.number for epoch in epochs], values, label=label)
+    axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+    packed = io.BytesIO()
+    figure.savefig(packed, format="png", dpi=110)
+    write_atomically(folder / CURVES, packed.getvalue())
+
+
+def write_suspects(folder: Path, listed: list[Suspect]) -> None:
+    """Write labels.csv."""
+    write_atomically(folder / SUSPECTS, as_csv(listed).encode())

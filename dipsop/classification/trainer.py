@@ -1,0 +1,278 @@
+"""The training loop: a data set in, epochs out; who consumes them shows, records, saves or stops.
+
+    for epoch in Trainer(data, config, device).epochs():      # breaking out is how one stops
+        ...
+
+Everything random is drawn from (seed, epoch, share), so an epoch that starts from a saved state is the same epoch, bit
+for bit, and needs no random state saved. The truth about the labels comes in for the figures of an epoch alone.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dipsop.classification.augment import pad, strong_view, weak_view
+from dipsop.classification.classifier import Classifier
+from dipsop.classification.config import TrainConfig
+from dipsop.classification.dataset import Dataset
+from dipsop.errors import DivergenceError
+from dipsop.sop.labels import EarlyLearning, LabelCorruption, consistency, imbalance, sop_loss
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch done: figures over the training samples as they were seen, and on the test images.
+
+    Attributes
+    ----------
+    number : int, from 1
+    loss : float
+        Mean over the samples.
+    given_accuracy, true_accuracy : float in [0, 1]
+        How often the prediction on the weak view was the given label, the true one (NaN where that is unknown).
+    test_accuracy : float in [0, 1], or NaN without test images
+    seconds : float
+        Of this epoch.
+    """
+
+    number: int
+    loss: float
+    given_accuracy: float
+    true_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+class Trainer:
+    """The state of a training run: θ, (u, v), optimizer, batch statistics.
+
+    Parameters
+    ----------
+    data : Dataset
+    config : TrainConfig
+    device : torch.device
+    rank, world : int
+        Of this process among those that train together; `torch.distributed` is initialized where there are several.
+    """
+
+    def __init__(self, data: Dataset, config: TrainConfig, device: torch.device, rank: int = 0, world: int = 1) -> None:
+        if config.shares % world:
+            raise ValueError(f"shares must be a multiple of the processes, got {config.shares} and {world}")
+        self.data, self.config, self.device = data, config, device
+        self.done = 0
+        self._world = world
+        self._own_shares = range(rank, config.shares, world)
+        images = torch.from_numpy(data.images).to(device)
+        self._padded = pad(images)
+        self.given = torch.from_numpy(data.given).to(device)
+        self._true = None if data.true is None else torch.from_numpy(data.true).to(device)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(config.seed)
+            network = Classifier(config.network, len(data.classes), config.dtype)
+        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.fit_normalization(images[:: max(1, len(images) // 5000)].float() / 255)
+        self.network = network
+        self._parallel = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False) if world > 1 else None
+        self._called = torch.compile(network) if config.compile else (self._parallel or network)
+        self._optimizer = torch.optim.SGD(
+            [p for p in network.parameters() if p.requires_grad],
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.momentum > 0,
+        )
+        self._statistics = [b for name, b in network.named_buffers() if "running_" in name]
+        self._share_statistics = {share: [b.clone() for b in self._statistics] for share in self._own_shares}
+        random = torch.Generator().manual_seed(config.seed)
+        # Drawn for all samples, whoever owns them; a process moves the rows of its own shares alone.
+        self.corruption = LabelCorruption(self.given, len(data.classes), (config.rate_u, config.rate_v), random)
+        self._early = EarlyLearning(len(self.given), len(data.classes), device)
+
+    @property
+    def share_batch(self) -> int:
+        """Samples of one share in a step: fewer than asked for where a share has no more."""
+        return min(self.config.batch, len(self.given) // self.config.shares * self.config.shares) // self.config.shares
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of full batches."""
+        return len(self.given) // self.config.shares // self.share_batch
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train from where the state stands to the last epoch.
+
+        Raises
+        ------
+        DivergenceError
+            The loss is no longer a finite number.
+        """
+        while self.done < self.config.epochs:
+            start = time.perf_counter()
+            sums = self._train()
+            self._average_statistics()
+            self.done += 1
+            loss, count, given, true = self._summed(sums).tolist()
+            if not math.isfinite(loss):
+                raise DivergenceError(f"the loss is no longer a finite number in epoch {self.done}: try a lower --lr.")
+            test = self.test_accuracy()
+            yield Epoch(
+                number=self.done,
+                loss=loss / count,
+                given_accuracy=given / count,
+                true_accuracy=true / count if self._true is not None else math.nan,
+                test_accuracy=test,
+                seconds=time.perf_counter() - start,
+            )
+
+    def _train(self) -> Tensor:
+        """One epoch; returns the sums of loss, samples, hits of the given and of the true labels over own shares."""
+        self.network.train()
+        orders, randoms = {}, {}
+        for share in self._own_shares:
+            seed = hash((self.config.seed, self.done, share)) & 0x7FFFFFFFFFFFFFFF
+            randoms[share] = torch.Generator().manual_seed(seed)
+            samples = torch.arange(share, len(self.given), self.config.shares)
+            orders[share] = samples[torch.randperm(len(samples), generator=randoms[share])].to(self.device)
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        for step in range(self.steps_per_epoch):
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.config.lr * self._schedule(self.done * self.steps_per_epoch + step)
+            self._optimizer.zero_grad(set_to_none=True)
+            for share in self._own_shares:
+                index = orders[share][step * self.share_batch : (step + 1) * self.share_batch]
+                sums += self._learn(share, index, randoms[share])
+            self._optimizer.step()
+        return sums
+
+    def _learn(self, share: int, index: Tensor, random: torch.Generator) -> Tensor:
+        """Gradients of θ from a share's part of the batch, added to those there are; (u, v) of its samples move."""
+        weak = weak_view(self._padded, index, self.done, random).float() / 255
+        views = [weak, strong_view(weak, random)] if self.config.method == "sop+" else [weak]
+        last = share == self._own_shares[-1]
+        if self.config.shares > 1:
+            torch._foreach_copy_(self._statistics, self._share_statistics[share])
+        waits = nullcontext() if last or self._parallel is None else self._parallel.no_sync()
+        with waits:
+            logits = self._called(torch.cat(views))
+            losses, s = self._losses(logits, index)
+            (losses.mean() / len(self._own_shares)).backward()
+        if self.config.shares > 1:
+            torch._foreach_copy_(self._share_statistics[share], self._statistics)
+        if s is not None and s.grad is not None:
+            # ∂/∂s of each sample's own loss, freed from the means that θ's gradient is over.
+            self.corruption.step(index, s.grad * len(index) * len(self._own_shares))
+        hits = logits[: len(index)].argmax(1)
+        true = (hits == self._true[index]).sum() if self._true is not None else torch.zeros((), device=self.device)
+        return torch.stack(
+            [
+                losses.detach().sum().double(),
+                losses.new_tensor(float(len(index))).double(),
+                (hits == self.given[index]).sum().double(),
+                true.double(),
+            ]
+        )
+
+    def _losses(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the loss of every sample, and s where there is one, which waits for its gradient."""
+        weak, given = logits[: len(index)], self.given[index]
+        if self.config.method == "ce":
+            return F.cross_entropy(weak.float(), given, reduction="none"), None
+        if self.config.method == "elr":
+            return self._early.loss(weak, given, index), None
+        s = self.corruption.value(index).requires_grad_()
+        losses = sop_loss(weak, self.corruption.is_given[index], s)
+        if self.config.method == "sop+":
+            strong = logits[len(index) :]
+            losses = (
+                losses + self.config.consistency * consistency(weak, strong) + self.config.balance * imbalance(weak)
+            )
+        return losses, s
+
+    def _schedule(self, step: int) -> float:
+        done = step / (self.config.epochs * self.steps_per_epoch)
+        if self.config.schedule == "one-cycle":
+            return min(5 * done + 0.01, 1.25 * (1 - done))
+        if self.config.schedule == "cosine":
+            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+        return 0.1 ** math.floor(3 * done)
+
+    def test_accuracy(self) -> float:
+        """On the test images; NaN where there are none."""
+        if not len(self.data.test_labels):
+            return math.nan
+        predicted = self.network.probabilities(torch.from_numpy(self.data.test_images)).argmax(1).cpu()
+        return float((predicted == torch.from_numpy(self.data.test_labels)).double().mean())
+
+    def _summed(self, values: Tensor) -> Tensor:
+        if self._world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def _average_statistics(self) -> None:
+        """Batch statistics of all shares: their mean is what the network is evaluated with."""
+        if self.config.shares == 1:
+            return
+        for k, statistic in enumerate(self._statistics):
+            total = torch.stack([own[k] for own in self._share_statistics.values()]).sum(0)
+            statistic.copy_(self._summed(total) / self.config.shares)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on, of all processes: tensors, numbers and containers of them."""
+        statistics = {}
+        for share in range(self.config.shares):
+            own = self._share_statistics.get(share, [torch.zeros_like(b) for b in self._statistics])
+            statistics[share] = [self._summed(b.clone()) for b in own]
+        return {
+            "epoch": self.done,
+            "network": self.network.state_dict(),
+            "share_statistics": statistics,
+            "optimizer": self._optimizer.state_dict(),
+            "u": self._of_all(self.corruption.corruption.u),
+            "v": self._of_all(self.corruption.corruption.v),
+            "targets": self._of_all(self._early.targets),
+        }
+
+    def scores(self) -> NDArray[np.float32]:
+        """How suspect each label is, (N,), in [0, 1]."""
+        u = self._of_all(self.corruption.corruption.u)
+        scores: NDArray[np.float32] = u.square().sum(1).cpu().numpy()
+        return scores
+
+    def cleaned_labels(self) -> NDArray[np.float32]:
+        """y − (u∘u − v∘v), the labels without what was found wrong with them, (N, C)."""
+        u, v = (self._of_all(factor) for factor in (self.corruption.corruption.u, self.corruption.corruption.v))
+        cleaned: NDArray[np.float32] = (self.corruption.is_given.float() - u.square() + v.square()).cpu().numpy()
+        return cleaned
+
+    def _of_all(self, rows: Tensor) -> Tensor:
+        """The rows of every sample, each from the process that owns it."""
+        if self._world == 1:
+            return rows
+        own = torch.zeros(len(rows), 1, dtype=rows.dtype, device=rows.device)
+        for share in self._own_shares:
+            own[share :: self.config.shares] = 1
+        return self._summed(rows * own)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.done = state["epoch"]
+        self.network.load_state_dict(state["network"])
+        for share, own in self._share_statistics.items():
+            torch._foreach_copy_(own, state["share_statistics"][share])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for mine, saved in (
+            (self.corruption.corruption.u, "u"),
+            (self.corruption.corruption.v, "v"),
+            (self._early.targets, "targets"),
+        ):
+            mine.copy_(state[saved])

@@ -1,0 +1,125 @@
+"""`dipsop classify`: train through wrong labels, and list the suspect ones. Its options; classify_job does the work."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dipsop.classification.config import RECIPES, Method, NetworkName
+from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
+from dipsop.dtype import Dtype
+
+RecipeName = Literal["fast", "sop", "sop+"]
+DEFAULT: RecipeName = "fast"
+
+
+def _by_recipe(field: str) -> str:
+    return "by recipe: " + ", ".join(f"{name} {getattr(config, field)}" for name, config in RECIPES.items())
+
+
+def classify(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A folder with a folder of images per class, a CSV of path,label, a folder with CIFAR-10 or CIFAR-100 "
+            "(python or binary version), or cifar10 or cifar100 from the cache."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the model, the curves and the list of labels.")],
+    method: Annotated[
+        Method | None,
+        typer.Option(help="ce: plain; sop, sop+: with (u, v); elr: early learning.", show_default=_by_recipe("method")),
+    ] = None,
+    recipe: Annotated[
+        RecipeName, typer.Option(help="All settings at once: fast, or as published, for a GPU: sop, sop+.")
+    ] = DEFAULT,
+    noise: Annotated[
+        str,
+        typer.Option(
+            help="Make labels wrong, to try it: symmetric:FRACTION, asymmetric:FRACTION, or human:SET with SET one of "
+            "aggregate, random1, random2, random3, worse (CIFAR-10N)."
+        ),
+    ] = "none",
+    human_labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CIFAR-10_human.pt, for --noise human.", show_default=NONE)
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch cifar10 or cifar100 into the cache.", show_default=OFF)
+    ] = False,
+    images: Annotated[
+        int | None, typer.Option(min=2, help="Train on so many images, the first ones.", show_default="all")
+    ] = None,
+    size: Annotated[int, typer.Option(min=8, max=512, help="Side in pixels that your own images are resized to.")] = 32,
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of your own images that is set aside for testing.")
+    ] = 0.1,
+    network: Annotated[
+        NetworkName | None, typer.Option(help="fast is for processors.", show_default=_by_recipe("network"))
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes.", show_default=_by_recipe("epochs"))] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default=_by_recipe("batch"))] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Rate of the network.", callback=positive, show_default=_by_recipe("lr"))
+    ] = None,
+    rate_u: Annotated[
+        float | None, typer.Option(help="Rate of u.", callback=positive, show_default=_by_recipe("rate_u"))
+    ] = None,
+    rate_v: Annotated[
+        float | None, typer.Option(help="Rate of v.", callback=positive, show_default=_by_recipe("rate_v"))
+    ] = None,
+    seed: Seed = RECIPES[DEFAULT].seed,
+    device: Device = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option(help="What the network computes in; auto: bfloat16 where the processor has it.")
+    ] = RECIPES[DEFAULT].dtype,
+    shares: Annotated[
+        int | None, typer.Option(min=1, help="Parts of a batch.", show_default="one per process of torchrun")
+    ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile the network; pays on GPUs.", show_default=OFF)
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.", show_default=OFF)] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as a JSON object.", show_default=OFF)] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an image classifier on labels of which a part is wrong, and say which.
+
+    RUN/labels.csv lists all images, the most suspect label first. Killed at any moment, --resume goes on from the last
+    epoch. Under torchrun, each process trains its share.
+    """
+    from dipsop.commands.classify_job import Job, run
+
+    given = {
+        "method": method,
+        "network": network,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "rate_u": rate_u,
+        "rate_v": rate_v,
+        "shares": shares,
+    }
+    config = replace(
+        RECIPES[recipe],
+        seed=seed,
+        dtype=dtype,
+        compile=compile_,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+    )
+    job = Job(
+        data=data,
+        out=out,
+        config=config,
+        noise=noise,
+        human_labels=human_labels,
+        fetch=fetch,
+        images=images,
+        size=size,
+        test_fraction=test_fraction,
+        device=device,
+        resume=resume,
+        json=json,
+        quiet=quiet,
+    )
+    raise typer.Exit(run(job))

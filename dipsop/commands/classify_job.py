@@ -1,0 +1,282 @@
+"""One training run: data, noise, epochs, the list of suspect labels. Imported once the command has begun."""
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import typer
+
+from dipsop import __version__
+from dipsop.classification import cifar, download, folder, label_noise, report, run_folder
+from dipsop.classification.config import TrainConfig
+from dipsop.classification.dataset import Dataset
+from dipsop.classification.trainer import Epoch, Trainer
+from dipsop.commands.device import pick_device
+from dipsop.commands.display import clock
+from dipsop.commands.options import DeviceName
+from dipsop.errors import DataError
+from dipsop.files import shown
+from dipsop.restoration.trace import as_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What was asked for: the options of `dipsop classify`."""
+
+    data: str
+    out: Path
+    config: TrainConfig
+    noise: str
+    human_labels: Path | None
+    fetch: bool
+    images: int | None
+    size: int
+    test_fraction: float
+    device: DeviceName
+    resume: bool
+    json: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those that torchrun started."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+
+def run(job: Job) -> int:
+    """Do the job; returns the exit status."""
+    with process(job.device) as me:
+        config = job.config if job.config.shares > 1 else replace(job.config, shares=me.world)
+        if not job.resume and (job.out / run_folder.CONFIG).exists():
+            raise DataError(
+                f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out."
+            )
+        data = noisy(job, load(job))
+        check(data, config)
+        about = {"dipsop": __version__, "data": job.data, "noise": job.noise, "size": data.images.shape[-1],
+                 "classes": list(data.classes), "train": asdict(config)}  # fmt: skip
+        trainer = Trainer(data, config, me.device, me.rank, me.world)
+        epochs: list[Epoch] = []
+        if me.world > 1:
+            dist.barrier()  # all have looked into the folder before one writes there
+        if job.resume:
+            epochs = resumed(job.out, trainer, about)
+        elif me.rank == 0:
+            run_folder.begin(job.out, about, data)
+        show = Lines(config.epochs, job.quiet or me.rank > 0)
+        for epoch in trainer.epochs():
+            epochs.append(epoch)
+            state = trainer.state()
+            if me.rank == 0:
+                run_folder.save_checkpoint(job.out, state, epochs)
+                run_folder.write_curves(job.out, epochs)
+            show.epoch(epoch)
+        summary = finish(job, trainer, data, epochs, me)
+        if me.world > 1:
+            # The threads of the data-parallel wrapper must end before the interpreter does.
+            dist.barrier()
+            del trainer
+            gc.collect()
+    if me.rank == 0:
+        if job.json:
+            typer.echo(as_json(summary))
+        elif not job.quiet:
+            typer.echo(in_words(summary))
+    return 0
+
+
+@contextmanager
+def process(device: DeviceName) -> Iterator[Process]:
+    """Join the processes that torchrun started, if it did: gloo on processors, nccl on GPUs."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Process(0, 1, pick_device(device))
+        return
+    picked = pick_device(device)
+    if picked.type == "cuda":
+        picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(picked)
+    dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    try:
+        yield Process(dist.get_rank(), world, picked)
+    finally:
+        dist.destroy_process_group()
+
+
+def load(job: Job) -> Dataset:
+    """Read the data, whichever form it has."""
+    layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
+    path = Path(job.data)
+    if job.data in layouts and not path.exists():
+        layout = layouts[job.data]
+        there = cifar.find(download.cache_folder(), layout)
+        if there is None and job.fetch:
+            there = download.fetched(download.ARCHIVES[job.data], download.cache_folder(), Bytes(job.quiet))
+        if there is None:
+            raise DataError(
+                f"{layout.name} is not in {shown(download.cache_folder())}: fetch it with --fetch, or name the folder "
+                "that holds it with --data."
+            )
+        data = cifar.load(there, layout)
+    elif path.is_dir():
+        found = [(cifar.find(path, layout), layout) for layout in layouts.values()]
+        there, layout = next(((f, layout) for f, layout in found if f is not None), (None, cifar.CIFAR10))
+        if there is not None:
+            data = cifar.load(there, layout)
+        else:
+            data = folder.load(folder.list_folder(path), job.size, job.test_fraction, job.config.seed)
+    elif path.is_file():
+        data = folder.load(folder.list_csv(path), job.size, job.test_fraction, job.config.seed)
+    else:
+        raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
+    return data
+
+
+def noisy(job: Job, data: Dataset) -> Dataset:
+    """Make labels wrong as asked for, and take the first images only, where asked to."""
+    kind, _, detail = job.noise.partition(":")
+    if kind != "none" and data.true is None:
+        raise DataError(f"--noise {job.noise} is for data whose labels are right: leave it out for your own.")
+    if data.true is not None and kind != "none":
+        if kind in ("symmetric", "asymmetric"):
+            make = label_noise.symmetric if kind == "symmetric" else label_noise.asymmetric
+            given = make(data.true, len(data.classes), fraction(job.noise, detail), job.config.seed)
+        elif kind == "human" and detail in label_noise.HUMAN:
+            if job.human_labels is None:
+                raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
+            given = label_noise.human(job.human_labels, detail, data.true)
+        else:
+            raise typer.BadParameter(f"{job.noise} is no kind of label noise.", param_hint="--noise")
+        data = replace(data, given=given, noise=job.noise)
+    n = job.images
+    true = None if data.true is None else data.true[:n]
+    paths = None if data.paths is None else data.paths[:n]
+    return replace(data, images=data.images[:n], given=data.given[:n], true=true, paths=paths)
+
+
+def fraction(noise: str, detail: str) -> float:
+    """Read the fraction of a noise."""
+    try:
+        value = float(detail)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(
+            f"{noise} needs a fraction between 0 and 1, as in symmetric:0.4.", param_hint="--noise"
+        )
+    return value
+
+
+def check(data: Dataset, config: TrainConfig) -> None:
+    """Refuse what cannot be trained on."""
+    if len(data.given) < 2 * config.shares:
+        raise DataError(f"There are {len(data.given)} training images, too few: give more.")
+
+
+def resumed(out: Path, trainer: Trainer, about: dict[str, Any]) -> list[Epoch]:
+    """Go on from the last epoch of a run, which must be one of the same settings."""
+    before = run_folder.load_config(out)
+    for key in ("data", "noise", "classes", "train"):
+        if before.get(key) != about[key]:
+            raise DataError(
+                f"{shown(out)} is a run of other settings ({key}): repeat its command, or choose another --out."
+            )
+    if not (out / run_folder.CHECKPOINT).exists():
+        return []  # stopped before the end of its first epoch
+    state, epochs = run_folder.load_checkpoint(out)
+    trainer.load(state)
+    return epochs
+
+
+def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: Process) -> dict[str, Any]:
+    """Write the list and the summary; the headline is the last epoch."""
+    scores, cleaned = trainer.scores(), trainer.cleaned_labels()
+    probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
+    last, best = epochs[-1], max(epochs, key=lambda epoch: epoch.test_accuracy)
+    summary: dict[str, Any] = {
+        "out": str(job.out),
+        "method": trainer.config.method,
+        "noise": data.noise,
+        "epochs": last.number,
+        "test_accuracy": last.test_accuracy,
+        "best_test_accuracy": best.test_accuracy,
+        "best_epoch": best.number,
+        "seconds": sum(epoch.seconds for epoch in epochs),
+        "device": str(me.device),
+    }
+    if data.true is not None:
+        wrong = data.true != data.given
+        summary |= {
+            "wrong_labels": float(wrong.mean()),
+            "auroc": report.auroc(scores, wrong),
+            "average_precision": report.average_precision(scores, wrong),
+        }
+    if me.rank == 0:
+        names = report.sample_names(len(data.given), data.paths)
+        listed = report.suspects(scores, probabilities, cleaned, data.given, data.classes, names)
+        run_folder.write_suspects(job.out, listed)
+        run_folder.write_json(job.out / run_folder.SUMMARY, summary)
+    return summary
+
+
+class Lines:
+    """A line per epoch, on stderr."""
+
+    def __init__(self, epochs: int, quiet: bool) -> None:
+        self._epochs, self._quiet, self._start, self._first = epochs, quiet, time.monotonic(), 0
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Show an epoch."""
+        if self._quiet:
+            return
+        self._first = self._first or epoch.number
+        here = epoch.number - self._first + 1
+        left = (time.monotonic() - self._start) / here * (self._epochs - epoch.number)
+        figures = [f"loss {epoch.loss:.3f}", f"given {epoch.given_accuracy:.3f}"]
+        figures += [f"true {epoch.true_accuracy:.3f}"] if epoch.true_accuracy == epoch.true_accuracy else []
+        figures += [f"test {epoch.test_accuracy:.3f}"] if epoch.test_accuracy == epoch.test_accuracy else []
+        print(
+            f"epoch {epoch.number}/{self._epochs}  {'  '.join(figures)}  {clock(left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class Bytes:
+    """Progress of a download, on stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._shown = quiet, 0.0
+
+    def __call__(self, there: int, total: int) -> None:
+        """Show how much is there."""
+        if not self._quiet and (time.monotonic() > self._shown + 2 or there == total):
+            self._shown = time.monotonic()
+            of = f" of {total / 1e6:.0f}" if total else ""
+            print(f"fetching  {there / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """Return the summary as a person reads it."""
+    lines = {"wrote": shown(Path(summary["out"]))}
+    if summary["test_accuracy"] == summary["test_accuracy"]:
+        lines["test"] = (
+            f"{100 * summary['test_accuracy']:.1f} % after the last epoch "
+            f"(best {100 * summary['best_test_accuracy']:.1f} %, epoch {summary['best_epoch']})"
+        )
+    if "auroc" in summary:
+        lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
+    lines["suspects"] = f"{shown(Path(summary['out']) / run_folder.SUSPECTS)}, the most suspect label first"
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())

@@ -1,0 +1,211 @@
+"""Views, networks, and the training loop: resumed, dealt out to processes, and what it makes of wrong labels."""
+
+import gc
+import math
+import multiprocessing
+import os
+import socket
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dipsop.classification import report
+from dipsop.classification.augment import SHIFT, pad, strong_view, weak_view
+from dipsop.classification.config import PUBLISHED_RATES, RECIPES, TrainConfig
+from dipsop.classification.dataset import Dataset
+from dipsop.classification.label_noise import symmetric
+from dipsop.classification.networks import FastNet, preactresnet18, resnet34
+from dipsop.classification.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(epochs=3, batch=32, lr=0.05, dtype="float32")
+
+
+def colours(samples=192, noise=0.0, seed=0, classes=3):
+    """Noisy images that are mostly red, green or blue."""
+    random = np.random.default_rng(seed)
+    true = random.integers(0, classes, samples + 30)
+    images = random.integers(0, 160, (samples + 30, 3, 16, 16)).astype(np.uint8)
+    images[np.arange(len(true)), true % 3] += 60
+    given = symmetric(true, classes, noise, seed)
+    names = tuple(f"class{k}" for k in range(classes))
+    return Dataset(images[:samples], given[:samples], true[:samples], names, images[samples:], true[samples:])
+
+
+def trained(data, config, **kw):
+    trainer = Trainer(data, config, CPU, **kw)
+    return trainer, list(trainer.epochs())
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_weak_view_shifts_by_a_few_pixels_and_flips_every_other_epoch():
+    images = torch.arange(4 * 3 * 12 * 10).view(4, 3, 12, 10).remainder(251).to(torch.uint8)
+    padded, index = pad(images), torch.arange(4)
+    first, second = (weak_view(padded, index, epoch, generator()) for epoch in (0, 1))
+    assert first.shape == images.shape
+    assert torch.equal(first, second.flip(-1))
+    for k in range(4):
+        candidates = [
+            padded[k].permute(2, 0, 1)[:, r : r + 12, c : c + 10]
+            for r in range(2 * SHIFT + 1)
+            for c in range(2 * SHIFT + 1)
+        ]
+        assert any(torch.equal(first[k], c) or torch.equal(first[k].flip(-1), c) for c in candidates)
+
+
+def test_padding_reflects_the_border():
+    images = torch.randint(0, 255, (2, 3, 9, 11), generator=generator()).to(torch.uint8)
+    expected = torch.nn.functional.pad(images.float(), (SHIFT,) * 4, mode="reflect")
+    assert torch.equal(pad(images).permute(0, 3, 1, 2).float(), expected)
+
+
+def test_strong_view_keeps_range_and_shape_and_cuts_a_square_out():
+    weak = torch.rand(64, 3, 32, 32, generator=generator())
+    strong = strong_view(weak, generator(1))
+    assert strong.shape == weak.shape
+    assert strong.min() >= 0
+    assert strong.max() <= 1
+    grey = (strong == 0.5).all(1).flatten(1).sum(1)
+    assert (grey >= 64).all()
+    assert torch.equal(strong, strong_view(weak, generator(1)))
+    assert not torch.equal(strong, strong_view(weak, generator(2)))
+
+
+def test_networks_have_the_published_sizes():
+    assert sum(p.numel() for p in resnet34(10).parameters()) == 21_282_122
+    assert sum(p.numel() for p in preactresnet18(10).parameters()) == 11_172_170
+    for make in (resnet34, preactresnet18, FastNet):
+        assert make(7).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_fast_network_begins_with_a_frozen_whitening():
+    network = FastNet(10)
+    images = torch.rand(64, 3, 16, 16, generator=generator()).cumsum(-1) / 8
+    network.fit_whitening(images)
+    out = network.whiten(images)[:, :27, 1:-1, 1:-1].transpose(0, 1).reshape(27, -1)
+    out = out - out.mean(1, keepdim=True)
+    correlation = torch.corrcoef(out.double())
+    assert (correlation - torch.eye(27)).abs().max() < 0.05
+    assert not network.whiten.weight.requires_grad
+
+
+def test_same_seed_same_curve_and_another_seed_another():
+    curves = [
+        [epoch.loss for epoch in trained(colours(), replace(SMALL, epochs=1, seed=seed))[1]] for seed in (0, 0, 1)
+    ]
+    assert curves[0] == curves[1] != curves[2]
+
+
+@pytest.mark.parametrize("method", ["ce", "sop", "sop+", "elr"])
+def test_a_resumed_run_ends_bit_equal(method):
+    data, config = colours(noise=0.3), replace(SMALL, method=method)
+    whole, epochs = trained(data, config)
+    broken = Trainer(data, config, CPU)
+    next(broken.epochs())
+    saved = broken.state()
+    resumed = Trainer(data, config, CPU)
+    resumed.load(saved)
+    rest = list(resumed.epochs())
+    assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in epochs[1:]]
+    assert all(torch.equal(a, b) for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True))
+    assert torch.equal(whole.corruption.corruption.u, resumed.corruption.corruption.u)
+    assert torch.equal(whole.corruption.corruption.v, resumed.corruption.corruption.v)
+
+
+def _rank(rank, port, data, config, out):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2")
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    trainer, epochs = trained(data, config, rank=rank, world=2)
+    state = trainer.state()
+    if rank == 0:
+        torch.save(
+            {"losses": [e.loss for e in epochs], "tests": [e.test_accuracy for e in epochs], "u": state["u"]}, out
+        )
+    # Its threads must end before the interpreter does.
+    torch.distributed.barrier()
+    del trainer
+    gc.collect()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("method", ["sop", "sop+"])
+def test_two_processes_give_the_curve_of_one(tmp_path, method):
+    data, config = colours(noise=0.3), replace(SMALL, method=method, shares=2, epochs=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=_rank, args=(rank, port, data, config, tmp_path / "out")) for rank in (0, 1)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+        assert process.exitcode == 0
+    two = torch.load(tmp_path / "out")
+    trainer, epochs = trained(data, config)
+    assert two["losses"] == pytest.approx([epoch.loss for epoch in epochs], rel=1e-4)
+    assert two["tests"] == pytest.approx([epoch.test_accuracy for epoch in epochs], abs=0.04)
+    assert torch.allclose(two["u"], trainer.corruption.corruption.u, rtol=1e-2, atol=1e-6)
+
+
+def test_wrong_labels_are_ranked_first():
+    data = colours(samples=480, noise=0.3)
+    config = replace(SMALL, epochs=14, rate_u=20, rate_v=20)
+    trainer, epochs = trained(data, config)
+    wrong = data.given != data.true
+    assert report.auroc(trainer.scores(), wrong) > 0.95
+    assert epochs[-1].test_accuracy > 0.9
+
+
+def test_without_truth_and_test_images_their_figures_are_nan():
+    data = replace(
+        colours(), true=None, test_images=np.zeros((0, 3, 16, 16), np.uint8), test_labels=np.zeros(0, np.int64)
+    )
+    _, (epoch,) = trained(data, replace(SMALL, epochs=1))
+    assert math.isnan(epoch.true_accuracy)
+    assert math.isnan(epoch.test_accuracy)
+
+
+def test_fewer_samples_than_a_batch_make_one_smaller_batch():
+    trainer, (epoch,) = trained(colours(samples=20), replace(SMALL, epochs=1, batch=128))
+    assert (trainer.share_batch, trainer.steps_per_epoch) == (20, 1)
+    assert math.isfinite(epoch.loss)
+
+
+def test_published_recipes():
+    sop, plus = RECIPES["sop"], RECIPES["sop+"]
+    assert (sop.network, sop.batch, sop.lr, sop.weight_decay, sop.epochs) == ("resnet34", 128, 0.02, 5e-4, 120)
+    assert (plus.network, plus.epochs, plus.consistency, plus.balance) == ("preactresnet18", 300, 0.9, 0.1)
+    assert PUBLISHED_RATES["cifar100", "asymmetric"] == (1.0, 100.0)
+    trainer = Trainer(colours(), replace(sop, network="fast"), CPU)
+    per_epoch = trainer.steps_per_epoch
+    factors = [trainer._schedule(per_epoch * epoch) for epoch in (0, 39, 40, 79, 80, 119)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"batch": 10, "shares": 3}, {"lr": 0.0}])
+def test_settings_that_make_no_sense_are_refused(change):
+    with pytest.raises(ValueError, match="must be"):
+        TrainConfig(**change)
+
+
+def test_auroc_is_the_share_of_ordered_pairs():
+    random = np.random.default_rng(0)
+    scores, wrong = random.integers(0, 6, 60) / 5, random.random(60) < 0.4
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[wrong] for b in scores[~wrong]]
+    assert report.auroc(scores, wrong) == pytest.approx(np.mean(pairs))
+    assert math.isnan(report.auroc(scores, np.zeros(60, bool)))
+
+
+def test_average_precision_is_one_for_a_perfect_list_and_the_share_for_a_blind_one():
+    wrong = np.arange(50) < 20
+    assert report.average_precision(-np.arange(50.0), wrong) == pytest.approx(1)
+    assert report.average_precision(np.zeros(50), wrong) == pytest.approx(0.4)
+    # Wrong, right, wrong: (1/1 + 2/3) / 2.
+    assert report.average_precision(np.array([3.0, 2.0, 1.0]), np.array([True, False, True])) == pytest.approx(5 / 6)

@@ -1,0 +1,327 @@
+"""Labelled data in every form, label noise, and what is refused."""
+
+import hashlib
+import http.server
+import io
+import pickle
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dipsop.classification import cifar, download, folder, label_noise
+from dipsop.errors import DataError
+
+LABELS = np.arange(40) % 10
+
+
+def write_cifar10(root, binary=False):
+    """Forty images, eight to a file, and eight for testing, in the official layout."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (48, 3072)).astype(np.uint8)
+    labels = np.append(LABELS, np.arange(8))
+    where = root / ("cifar-10-batches-bin" if binary else "cifar-10-batches-py")
+    where.mkdir(parents=True)
+    names = [f"class{k}" for k in range(10)]
+    parts = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
+    for k, name in enumerate(parts):
+        rows = slice(8 * k, 8 * k + 8)
+        if binary:
+            (where / f"{name}.bin").write_bytes(
+                np.column_stack([labels[rows].astype(np.uint8), pixels[rows]]).tobytes()
+            )
+        else:
+            content = {b"data": pixels[rows], b"labels": labels[rows].tolist(), b"batch_label": b"x"}
+            (where / name).write_bytes(pickle.dumps(content, protocol=2))
+    if binary:
+        (where / "batches.meta.txt").write_text("\n".join(names) + "\n\n")
+    else:
+        (where / "batches.meta").write_bytes(pickle.dumps({b"label_names": [n.encode() for n in names]}, protocol=2))
+    return where, pixels
+
+
+def write_cifar100(root, binary=False):
+    pixels = np.random.default_rng(1).integers(0, 256, (12, 3072)).astype(np.uint8)
+    fine, coarse = np.arange(12) * 8, np.arange(12)
+    where = root / ("cifar-100-binary" if binary else "cifar-100-python")
+    where.mkdir(parents=True)
+    names = [f"fine{k}" for k in range(100)]
+    for name, rows in (("train", slice(0, 8)), ("test", slice(8, 12))):
+        if binary:
+            columns = [coarse[rows].astype(np.uint8), fine[rows].astype(np.uint8), pixels[rows]]
+            (where / f"{name}.bin").write_bytes(np.column_stack(columns).tobytes())
+        else:
+            content = {
+                b"data": pixels[rows],
+                b"fine_labels": fine[rows].tolist(),
+                b"coarse_labels": coarse[rows].tolist(),
+            }
+            (where / name).write_bytes(pickle.dumps(content, protocol=2))
+    if binary:
+        (where / "fine_label_names.txt").write_text("\n".join(names) + "\n")
+    else:
+        (where / "meta").write_bytes(pickle.dumps({b"fine_label_names": [n.encode() for n in names]}, protocol=2))
+    return where, fine
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_cifar10_is_read_in_both_layouts(tmp_path, binary):
+    where, pixels = write_cifar10(tmp_path, binary)
+    assert cifar.find(tmp_path, cifar.CIFAR10) == where == cifar.find(where, cifar.CIFAR10)
+    data = cifar.load(where, cifar.CIFAR10)
+    assert (data.images == pixels[:40].reshape(-1, 3, 32, 32)).all()
+    assert (data.test_images == pixels[40:].reshape(-1, 3, 32, 32)).all()
+    assert (data.given == LABELS).all()
+    assert (data.true == LABELS).all()
+    assert data.classes[3] == "class3"
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_cifar100_is_read_by_its_fine_labels(tmp_path, binary):
+    where, fine = write_cifar100(tmp_path, binary)
+    data = cifar.load(cifar.find(tmp_path, cifar.CIFAR100), cifar.CIFAR100)
+    assert cifar.find(tmp_path, cifar.CIFAR10) is None
+    assert where.is_dir()
+    assert (data.given == fine[:8]).all()
+    assert (data.test_labels == fine[8:]).all()
+    assert len(data.classes) == 100
+
+
+def test_pickles_that_python_2_wrote_are_read(tmp_path):
+    """As the official files: text of Python 2, arrays by the old name of numpy's module."""
+    where, _ = write_cifar10(tmp_path)
+    content = (where / "data_batch_1").read_bytes()
+    old = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    assert old != content
+    (where / "data_batch_1").write_bytes(old)
+    assert len(cifar.load(where, cifar.CIFAR10).images) == 40
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path):
+    where, _ = write_cifar10(tmp_path)
+    (where / "data_batch_2").write_bytes(pickle.dumps({b"data": Evil(tmp_path / "ran")}, protocol=2))
+    with pytest.raises(DataError, match=r"data_batch_2 asks to run '.*open'"):
+        cifar.load(where, cifar.CIFAR10)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "no CIFAR file"),
+        (b"\x80\x02garbage", "no CIFAR file"),
+        (pickle.dumps([1, 2], protocol=2), "no CIFAR file"),
+        (pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [0, 1]}, protocol=2), "no file of CIFAR-10"),
+        (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}, protocol=2), "no file of CIFAR-10"),
+        (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10]}, protocol=2), "outside 0 to 9"),
+        (pickle.dumps({b"labels": [0, 1]}, protocol=2), "no file of CIFAR-10"),
+    ],
+)
+def test_a_damaged_cifar_file_is_named(tmp_path, content, complaint):
+    where, _ = write_cifar10(tmp_path)
+    (where / "test_batch").write_bytes(content)
+    with pytest.raises(DataError, match=rf"test_batch.*{complaint}"):
+        cifar.load(where, cifar.CIFAR10)
+
+
+def test_a_missing_or_cut_cifar_file_is_named(tmp_path):
+    where, _ = write_cifar10(tmp_path, binary=True)
+    whole = (where / "data_batch_3.bin").read_bytes()
+    (where / "data_batch_3.bin").write_bytes(whole[:-1])
+    with pytest.raises(DataError, match=r"data_batch_3.bin is no file of CIFAR-10"):
+        cifar.load(where, cifar.CIFAR10)
+    (where / "data_batch_3.bin").unlink()
+    with pytest.raises(DataError, match=r"data_batch_3.bin cannot be read"):
+        cifar.load(where, cifar.CIFAR10)
+
+
+@pytest.mark.parametrize("kind", [label_noise.symmetric, label_noise.asymmetric])
+def test_label_noise_is_fixed_by_its_seed(kind):
+    true = np.arange(1000) % 10
+    assert (kind(true, 10, 0.4, seed=3) == kind(true, 10, 0.4, seed=3)).all()
+    assert (kind(true, 10, 0.4, seed=3) != kind(true, 10, 0.4, seed=4)).any()
+    assert (kind(true, 10, 0.0, seed=3) == true).all()
+
+
+def test_symmetric_noise_always_makes_another_class_each_equally_often():
+    true = np.zeros(90_000, np.int64) + 7
+    noisy = label_noise.symmetric(true, 10, 1.0, seed=0)
+    counts = np.bincount(noisy, minlength=10)
+    assert counts[7] == 0
+    assert np.delete(counts, 7) == pytest.approx([10_000] * 9, rel=0.05)
+    assert (label_noise.symmetric(true, 10, 0.4, seed=0) != 7).mean() == pytest.approx(0.4, abs=0.01)
+
+
+def test_asymmetric_noise_takes_the_usual_pairs():
+    true = np.arange(10).repeat(2000)
+    noisy = label_noise.asymmetric(true, 10, 0.4, seed=0)
+    for label, mistaken in {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}.items():
+        assert set(noisy[true == label]) == {label, mistaken}
+        assert (noisy[true == label] == mistaken).mean() == pytest.approx(0.4, abs=0.04)
+    for label in (0, 1, 6, 7, 8):
+        assert set(noisy[true == label]) == {label}
+    of_hundred = label_noise.asymmetric(np.arange(100), 100, 1.0, seed=0)
+    assert (of_hundred == (np.arange(100) + 1) % 100).all()
+
+
+def human_file(path, **changes):
+    sets = {name: (LABELS + k) % 10 for k, name in enumerate(label_noise.HUMAN.values())}
+    torch.save({**sets, "clean_label": LABELS, **changes}, path)
+    return path
+
+
+def test_human_labels_are_read_by_name(tmp_path):
+    path = human_file(tmp_path / "human.pt")
+    for k, name in enumerate(label_noise.HUMAN):
+        assert (label_noise.human(path, name, LABELS) == (LABELS + k) % 10).all()
+
+
+def test_human_labels_of_other_images_or_with_code_are_refused(tmp_path):
+    with pytest.raises(DataError, match="other images"):
+        label_noise.human(human_file(tmp_path / "a.pt"), "worse", LABELS[::-1].copy())
+    with pytest.raises(DataError, match="outside 0 to 9"):
+        label_noise.human(human_file(tmp_path / "b.pt", worse_label=LABELS + 1), "worse", LABELS)
+    with pytest.raises(DataError, match="no file of CIFAR-10N"):
+        label_noise.human(human_file(tmp_path / "c.pt", worse_label=Evil(tmp_path / "ran")), "worse", LABELS)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(DataError, match="cannot be read"):
+        label_noise.human(tmp_path / "none.pt", "worse", LABELS)
+
+
+def image(path, colour, size=(40, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def test_a_folder_per_class_is_read(tmp_path):
+    for k in range(4):
+        image(tmp_path / "cats" / f"{k}.png", (255, 0, 0))
+        image(tmp_path / "dogs" / "deeper" / f"{k}.jpg", (0, 0, 255))
+    (tmp_path / "dogs" / "notes.txt").write_text("not an image")
+    data = folder.load(folder.list_folder(tmp_path), side=16, test_fraction=0.25, seed=0)
+    assert data.classes == ("cats", "dogs")
+    assert data.images.shape == (6, 3, 16, 16)
+    assert sorted(data.test_labels) == [0, 1]
+    assert all((data.images[k].argmax(0) == (0 if data.given[k] == 0 else 2)).all() for k in range(6))
+    assert data.true is None
+    assert len(data.paths) == 6
+
+
+def test_a_csv_lists_images_beside_it_with_or_without_a_heading(tmp_path):
+    lines = []
+    for k in range(4):
+        image(tmp_path / f"{k}.png", (60 * k, 0, 0))
+        lines.append(f"{k}.png,{'ab'[k % 2]}")
+    for heading in ([], ["path,label"]):
+        (tmp_path / "list.csv").write_text("\n".join(heading + lines))
+        data = folder.load(folder.list_csv(tmp_path / "list.csv"), 8, 0.0, 0)
+        assert data.given.tolist() == [0, 1, 0, 1]
+        assert data.paths[2] == tmp_path / "2.png"
+        assert len(data.test_labels) == 0
+
+
+def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(DataError, match="no folders with images"):
+        folder.list_folder(tmp_path)
+    for k in range(3):
+        image(tmp_path / "a" / f"{k}.png", (0, 0, 0))
+    with pytest.raises(DataError, match="one class, 'a'"):
+        folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
+    image(tmp_path / "b" / "only.png", (0, 0, 0))
+    with pytest.raises(DataError, match="Class 'b' has a single image"):
+        folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
+    (tmp_path / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(DataError, match=r"broken.png cannot be read"):
+        folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
+    (tmp_path / "list.csv").write_text("a/0.png,x\nonly one cell\n")
+    with pytest.raises(DataError, match=r"list.csv, entry 2"):
+        folder.list_csv(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match="lists no images"):
+        folder.list_csv(tmp_path / "list.csv")
+
+
+def packed():
+    """An archive of a folder with one file."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("some-data/file")
+        content = np.random.default_rng(0).bytes(300_000)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """A server on loopback that can break off after so many bytes, and the requests it got."""
+    content, asked, breaks = packed(), [], []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            asked.append(start)
+            if start >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            self.wfile.write(content[start : breaks.pop() if breaks else None])
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/data.tar.gz"
+    yield download.Archive(url, hashlib.md5(content).hexdigest(), "some-data"), asked, breaks
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_archive_is_fetched_unpacked_and_not_fetched_again(tmp_path, served):
+    archive, asked, _ = served
+    seen = []
+    where = download.fetched(archive, tmp_path, lambda there, total: seen.append((there, total)))
+    assert (where / "file").stat().st_size == 300_000
+    assert seen[-1][0] == seen[-1][1] > 300_000
+    assert download.fetched(archive, tmp_path, lambda *_: None) == where
+    assert asked == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["some-data"]
+
+
+def test_a_download_that_broke_off_goes_on_where_it_was(tmp_path, served):
+    archive, asked, breaks = served
+    breaks.append(100_000)
+    with pytest.raises(DataError, match="cannot be reached"):
+        download.fetched(archive, tmp_path, lambda *_: None)
+    assert not (tmp_path / "some-data").exists()
+    download.fetched(archive, tmp_path, lambda *_: None)
+    assert asked == [0, 100_000]
+    assert (tmp_path / "some-data" / "file").exists()
+
+
+def test_other_bytes_than_the_makers_are_thrown_away(tmp_path, served):
+    archive, _, _ = served
+    wrong = download.Archive(archive.url, "0" * 32, archive.folder)
+    with pytest.raises(DataError, match="other bytes"):
+        download.fetched(wrong, tmp_path, lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network_is_said_in_a_sentence_with_the_remedy(tmp_path):
+    nowhere = download.Archive("http://127.0.0.1:9/data.tar.gz", "0" * 32, "some-data")
+    with pytest.raises(DataError, match=r"cannot be reached.*--data"):
+        download.fetched(nowhere, tmp_path, lambda *_: None)

@@ -1,0 +1,183 @@
+"""`dipsop classify` and `dipsop predict` as a person runs them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_classification_data import human_file, write_cifar10, write_cifar100
+
+from dipsop.classification import run_folder
+from dipsop.cli import main
+
+
+def status(*arguments):
+    with pytest.raises(SystemExit) as leaving:
+        main([str(argument) for argument in arguments])
+    return leaving.value.code or 0
+
+
+@pytest.fixture
+def dirty(tmp_path):
+    """A folder of red and of blue images, three of each in the other's folder."""
+    random = np.random.default_rng(0)
+    for k in range(40):
+        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
+            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
+            pixels[..., channel] += 100
+            path = tmp_path / "data" / (other if k < 3 else name) / f"{name}{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return tmp_path / "data"
+
+
+SMALL = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32", "--test-fraction", 0.0)
+
+
+def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty, tmp_path, capsys):
+    run = tmp_path / "run"
+    patient = ("--epochs", 25, "--lr", 0.01, "--batch", 8, "--rate-u", 30, "--rate-v", 30)
+    assert status("classify", "--data", dirty, "--out", run, *SMALL, *patient) == 0
+    said = capsys.readouterr()
+    assert "epoch 25/25" in said.err
+    assert "labels.csv" in said.out
+    rows = list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 80
+    assert [int(row["rank"]) for row in rows] == list(range(1, 81))
+    names = [row["sample"].rsplit("/", 1)[1] for row in rows]
+    wrong = [row["given_label"] not in name for row, name in zip(rows, names, strict=True)]
+    assert sum(wrong) == 6
+    assert sum(wrong[:6]) >= 5
+    assert len((run / "metrics.csv").read_text().splitlines()) == 26
+    with Image.open(run / "curves.png") as drawn:
+        assert drawn.size[0] > 100
+    assert json.loads((run / "config.json").read_text())["train"]["method"] == "sop"
+
+
+def test_predict_names_class_and_probability(dirty, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 8, "--quiet", *SMALL) == 0
+    assert capsys.readouterr() == ("", "")
+    image = dirty / "red" / "red9.png"
+    assert status("predict", run, image, dirty / "blue" / "blue9.png") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:2] == [str(image), "red"]
+    assert second.split()[1] == "blue"
+    assert status("predict", run, image, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["label"] == "red"
+    assert 0.5 < said["probability"] <= 1
+
+
+def test_noise_is_made_recorded_and_judged(tmp_path, capsys):
+    write_cifar10(tmp_path)
+    run = tmp_path / "run"
+    arguments = ("--data", tmp_path, "--noise", "symmetric:0.4", "--epochs", 1, "--batch", 8, "--json")
+    assert status("classify", "--out", run, *arguments) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["noise"] == "symmetric:0.4"
+    labels = np.load(run / "labels.npz")
+    assert summary["wrong_labels"] == (labels["given"] != labels["true"]).mean() > 0.2
+    assert 0 <= summary["auroc"] <= 1
+    assert summary["best_epoch"] == summary["epochs"] == 1
+
+
+def test_cifar100_and_human_labels_go_all_the_way(tmp_path, capsys):
+    write_cifar100(tmp_path / "hundred")
+    hundred = ("--data", tmp_path / "hundred", "--out", tmp_path / "a", "--epochs", 1, "--batch", 4)
+    assert status("classify", *hundred, "--quiet") == 0
+    write_cifar10(tmp_path / "ten")
+    ten = ("--data", tmp_path / "ten", "--out", tmp_path / "b", "--epochs", 1, "--batch", 8, "--json")
+    human = human_file(tmp_path / "human.pt")
+    assert status("classify", *ten, "--noise", "human:worse", "--human-labels", human) == 0
+    assert json.loads(capsys.readouterr().out)["wrong_labels"] == 1.0
+
+
+def wait_for(path, process):
+    for _ in range(600):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number):
+    arguments = ["--data", str(dirty), "--epochs", "6", *(str(a) for a in SMALL)]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert status("classify", *arguments, "--out", whole, "--quiet") == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "dipsop", "classify", *arguments, "--out", str(killed)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(killed / "checkpoint.pt", process)
+        process.send_signal(number)
+        process.communicate()
+    if number == signal.SIGINT and not (killed / "summary.json").exists():
+        assert process.returncode == 130
+    assert status("classify", *arguments, "--out", killed, "--resume", "--quiet") == 0
+    a, b = (run_folder.load_checkpoint(run)[0] for run in (whole, killed))
+    assert a["epoch"] == b["epoch"] == 6
+    assert all((a["network"][name] == b["network"][name]).all() for name in a["network"])
+    assert (a["u"] == b["u"]).all()
+    assert (whole / "labels.csv").read_text() == (killed / "labels.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--data", "nowhere"), "nowhere does not exist"),
+        (("--data", "cifar10"), r"CIFAR-10 is not in .*--fetch"),
+        (("--data", "empty"), "no folders with images"),
+        (("--data", "data", "--noise", "symmetric:0.4"), "leave it out for your own"),
+        (("--data", "ten", "--noise", "human:worse"), "--human-labels"),
+        (("--data", "data", "--resume"), "name the folder of a run"),
+        (("--data", "data", "--lr", "1e9", "--epochs", "3"), "no longer a finite number"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "empty").mkdir()
+    write_cifar10(tmp_path / "ten")
+    assert status("classify", *arguments, "--out", "run", "--size", 16, "--batch", 16, "--quiet") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    import re
+
+    assert re.search(complaint, said)
+
+
+@pytest.mark.parametrize("noise", ["symmetric", "symmetric:2", "human:nobody", "loud:0.1"])
+def test_a_noise_that_is_none_is_a_bad_option(tmp_path, noise, capsys):
+    write_cifar10(tmp_path)
+    assert status("classify", "--data", tmp_path, "--out", tmp_path / "run", "--noise", noise) == 2
+    assert "--noise" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
+    run = tmp_path / "run"
+    arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
+    assert status(*arguments) == 0
+    before = (run / "checkpoint.pt").read_bytes()
+    assert status(*arguments) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert status(*arguments, "--resume", "--seed", 5) == 1
+    assert "other settings (train)" in capsys.readouterr().err
+    assert (run / "checkpoint.pt").read_bytes() == before
+
+
+def test_predict_refuses_what_is_no_run_or_no_image(tmp_path, dirty, capsys):
+    assert status("predict", tmp_path, dirty / "red" / "red9.png") == 1
+    assert "name the folder of a run" in capsys.readouterr().err
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL) == 0
+    assert status("predict", run, tmp_path / "none.png") == 1
+    assert "none.png cannot be read" in capsys.readouterr().err
+    (run / "checkpoint.pt").write_bytes(b"broken")
+    assert status("predict", run, dirty / "red" / "red9.png") == 1
+    assert "damaged" in capsys.readouterr().err
