@@ -61,12 +61,6 @@ def noisy(data: Dataset, noise: str, seed: int, human: Path | None) -> Dataset:
     return replace(data, true=true_and_given[0], given=true_and_given[1], noise=noise)
 
 
-def first(data: Dataset, count: int) -> Dataset:
-    """The first images alone."""
-    assert data.true is not None
-    return replace(data, images=data.images[:count], given=data.given[:count], true=data.true[:count])
-
-
 def run(data: Dataset, method: Method, config: TrainConfig) -> Run:
     """Train once."""
     start = time.perf_counter()
@@ -122,7 +116,7 @@ def benchmark(
     done = {(made.method, made.noise, made.seed) for made in known}
     for seed in seeds:
         for noise in noises:
-            part = first(noisy(data, noise, seed, human), images)
+            part = noisy(data, noise, seed, human).first(images)
             for method in methods:
                 if (method, noise, seed) in done or (method == "cleanlab" and noise == "none"):
                     continue

@@ -74,9 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = cifar.find(a.cifar, cifar.CIFAR10)
     if folder is None:
         parser.error(f"{a.cifar} holds no CIFAR-10")
-    data = cifar.load(folder, cifar.CIFAR10)
-    n = a.images
-    data = replace(data, images=data.images[:n], given=data.given[:n], true=data.given[:n])
+    data = cifar.load(folder, cifar.CIFAR10).first(a.images)
     made = curves(data, a.fractions, TrainConfig(epochs=a.epochs))
     a.out.mkdir(parents=True, exist_ok=True)
     record = [

@@ -1,7 +1,8 @@
 """Labelled images in memory, as everything in this folder takes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,3 +39,13 @@ class Dataset:
     test_labels: Labels
     paths: tuple[Path, ...] | None = None
     noise: str = "none"
+
+    def first(self, count: int | None) -> Self:
+        """The same with the first `count` training images alone; all where it is None."""
+        return replace(
+            self,
+            images=self.images[:count],
+            given=self.given[:count],
+            true=None if self.true is None else self.true[:count],
+            paths=None if self.paths is None else self.paths[:count],
+        )

@@ -160,10 +160,7 @@ def noisy(job: Job, data: Dataset) -> Dataset:
         else:
             raise typer.BadParameter(f"{job.noise} is no kind of label noise.", param_hint="--noise")
         data = replace(data, given=given, noise=job.noise)
-    n = job.images
-    true = None if data.true is None else data.true[:n]
-    paths = None if data.paths is None else data.paths[:n]
-    return replace(data, images=data.images[:n], given=data.given[:n], true=true, paths=paths)
+    return data.first(job.images)
 
 
 def fraction(noise: str, detail: str) -> float:
