@@ -1,9 +1,13 @@
 """Writing files so that never half a file is left and never an existing one is harmed."""
 
+import json
+import math
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dipsop.errors import DipsopError
 
@@ -94,3 +98,27 @@ def reason(error: OSError | ValueError) -> str:
     """Say in lower case what the system said, without the path and the number."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return text[0].lower() + text[1:]
+
+
+def save_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a record, whole or not at all; numbers that JSON does not have (infinite, NaN) become null.
+
+    Raises
+    ------
+    DipsopError
+        As write_atomically.
+    """
+    write_atomically(path, as_json(value, indent=1).encode() + b"\n")
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return the JSON of a value; numbers that JSON does not have (infinite, NaN) become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

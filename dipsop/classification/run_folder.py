@@ -23,7 +23,7 @@ from dipsop.classification.dataset import Dataset
 from dipsop.classification.report import Suspect, as_csv
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
-from dipsop.files import reason, shown, write_atomically
+from dipsop.files import reason, save_json, shown, write_atomically
 
 CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
 CURVES, SUSPECTS, SUMMARY = "curves.png", "labels.csv", "summary.json"
@@ -39,7 +39,7 @@ def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
     packed = io.BytesIO()
     np.savez_compressed(packed, **labels)  # type: ignore[arg-type]
     write_atomically(folder / LABELS, packed.getvalue())
-    write_json(folder / CONFIG, config)
+    save_json(folder / CONFIG, config)
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], epochs: list[Epoch]) -> None:
@@ -89,12 +89,6 @@ def write_metrics(folder: Path, epochs: list[Epoch]) -> None:
     for epoch in epochs:
         writer.writerow([f"{value:.6g}" for value in asdict(epoch).values()])
     write_atomically(folder / METRICS, text.getvalue().encode())
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON; what is not a number becomes null."""
-    clean = {key: None if isinstance(value, float) and value != value else value for key, value in content.items()}
-    write_atomically(path, (json.dumps(clean, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_curves(folder: Path, epochs: list[Epoch]) -> None:

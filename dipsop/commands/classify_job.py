@@ -23,8 +23,7 @@ from dipsop.commands.device import pick_device
 from dipsop.commands.display import clock
 from dipsop.commands.options import DeviceName
 from dipsop.errors import DataError
-from dipsop.files import shown
-from dipsop.restoration.trace import as_json
+from dipsop.files import as_json, save_json, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +223,7 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
         names = report.sample_names(len(data.given), data.paths)
         listed = report.suspects(scores, probabilities, cleaned, data.given, data.classes, names)
         run_folder.write_suspects(job.out, listed)
-        run_folder.write_json(job.out / run_folder.SUMMARY, summary)
+        save_json(job.out / run_folder.SUMMARY, summary)
     return summary
 
 

@@ -11,12 +11,12 @@ from dipsop.commands.inputs import load_truth
 from dipsop.commands.options import DeviceName
 from dipsop.commands.outputs import check_suffix
 from dipsop.errors import DipsopError
-from dipsop.files import reason, shown
+from dipsop.files import reason, save_json, shown
 from dipsop.restoration import images
 from dipsop.restoration.demo import corrupted, figure, methods, psnr_curve, record, sample, table
 from dipsop.restoration.fit import iter_restore
 from dipsop.restoration.quality import Array
-from dipsop.restoration.trace import save_figure, save_json
+from dipsop.restoration.trace import save_figure
 
 # Up to this many values several threads gain nothing, and on busy cores lose a lot by waiting for each other.
 SMALL = 128 * 128 * 3

@@ -18,14 +18,14 @@ from dipsop.commands.options import DeviceName
 from dipsop.commands.outputs import check_apart, check_suffix
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DivergenceError
-from dipsop.files import shown
+from dipsop.files import as_json, save_json, shown
 from dipsop.precision import resolved_dtype
 from dipsop.restoration import images
 from dipsop.restoration.config import Config
 from dipsop.restoration.fit import Restoration, ending, iter_restore
 from dipsop.restoration.images import Picture
 from dipsop.restoration.quality import Array, psnr, ssim
-from dipsop.restoration.trace import FIGURE_SUFFIXES, Trace, as_json, curves, record, save_figure, save_json
+from dipsop.restoration.trace import FIGURE_SUFFIXES, Trace, curves, record, save_figure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ trace.finish(step, step.restoration())
 """
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -89,30 +88,6 @@ def _passed(points: int, before: float, done: float) -> bool:
 def record(points: Sequence[Point], header: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is written as JSON: the header's entries, then the points."""
     return {**header, "points": [asdict(point) for point in points]}
-
-
-def save_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a record, whole or not at all; numbers that JSON does not have (infinite, NaN) become null.
-
-    Raises
-    ------
-    DipsopError
-        As files.write_atomically.
-    """
-    write_atomically(path, as_json(value, indent=1).encode() + b"\n")
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """Return the JSON of a value; numbers that JSON does not have (infinite, NaN) become null."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def curves(points: Sequence[Point]) -> "Figure":
