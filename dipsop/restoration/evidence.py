@@ -27,7 +27,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dipsop.restoration.surroundings import ring, weighted_mean
+from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean
 from dipsop.sop import SparseCorruption, effective_lambda
 
 LEVELS = 256
@@ -123,7 +123,7 @@ class Evidence:
         """b: the scale said, times the ratio of the trusted residuals around to what is said of them."""
         reach = self._window.shape[-1] // 2
         around = slice(max(0, rows.start - reach), rows.stop + reach)
-        weight = self.trust[..., around, :] + 1e-3
+        weight = self.trust[..., around, :] + LEAST_TRUST
         seen, said = (weighted_mean(x[..., around, :].abs(), weight, self._window) for x in (distance, scale))
         b = scale[..., around, :] * seen / said.clamp(min=1e-4)
         return b[..., rows.start - around.start :, :][..., : rows.stop - rows.start, :].clamp(

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from dipsop.dtype import Dtype
 from dipsop.precision import autocast
-from dipsop.restoration.surroundings import ring, weighted_mean
+from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean
 from dipsop.restoration.unet import PredictorUNet
 
-# A value that nobody trusts still counts this much: there is a filling, however many neighbours are hidden.
-LEAST_TRUST = 1e-3
 LEAST_SIGMA = 0.006
 MOST_DETAIL = 5.0  # in units of σ
 MOST_RATIO = 10.0  # of an error to its scale

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# A value that nobody trusts still counts this much: there is a mean, however many neighbours are hidden.
+LEAST_TRUST = 1e-3
+
 
 def ring(sigma: float, radius: int, device: torch.device) -> Tensor:
     """Gaussian window (2·radius + 1)² of sum 1 without its centre: a value never speaks for itself."""
