@@ -8,10 +8,10 @@ channels; "inner" leaves out the outer 8 pixels, where scans often have a frame 
 with the seed and rounded to 8 bits, as a file holds them. Rivals see what ours sees, and get settings by the truth
 (rivals.py); "extremes filled" knows the suspects: 0 and 1. Ours is never told anything.
 
-Methods: the rivals; ours:PRESET; DIP-l1 and DIP-l2, the deep image prior; the fits also as METHOD*K, with K times the
-steps, and PSNR measured along the way: what it has at its peak and at its end shows whether it had to be stopped. The
-whole table takes a day on two cores: runs that the record in --out already has are not made again, so it can be
-interrupted.
+Methods: the rivals; ours:PRESET; ours:from-nothing, quick without the shipped start of the weights; DIP-l1 and DIP-l2,
+the deep image prior; the fits also as METHOD*K, with K times the steps, and PSNR measured along the way: what it has at
+its peak and at its end shows whether it had to be stopped. The whole table takes a day on two cores: runs that the
+record in --out already has are not made again, so it can be interrupted.
 """
 
 import argparse
@@ -47,13 +47,18 @@ CORRUPTIONS = [
     *("random-valued:0.1", "random-valued:0.3", "random-valued:0.5"),
     *("random-valued:0.3:shared", "random-valued:0.3:grey", "scratches", "none"),
 ]
+QUICK = cast(dipsop.HeldOut, dipsop.PRESETS["quick"])
 DIP = cast(dipsop.WholeImage, dipsop.PRESETS["scratch"])
 FITS: dict[str, Config] = {
     **{f"ours:{name}": config for name, config in dipsop.PRESETS.items()},
+    "ours:from-nothing": replace(QUICK, pretrained=False),
     "DIP-l2": replace(DIP, loss="squared", alpha=0.0),
     "DIP-l1": replace(DIP, loss="absolute", alpha=0.0),
 }
-METHODS = [*RIVALS, "DIP-l2*1", "DIP-l1*1", "ours:scratch", "ours:quick", "ours:quick*3", "ours:best"]
+METHODS = [
+    *(*RIVALS, "DIP-l2*1", "DIP-l1*1"),
+    *("ours:scratch", "ours:from-nothing", "ours:quick", "ours:quick*3", "ours:best"),
+]
 
 
 @dataclass(frozen=True)
