@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dipsop"
 # Who may import whom: cli → restoration, classification → sop; errors below all.
-BELOW = {"errors", "files", "precision", "dtype"}
+BELOW = {"errors", "files", "precision", "dtype", "checkpoint"}
 LAYERS = {
     "sop": {"sop", "errors"},
     "restoration": {"restoration", "sop", *BELOW},

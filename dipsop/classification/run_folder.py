@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from dipsop.checkpoint import load_state, save_state
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.report import Suspect, as_csv
 from dipsop.classification.trainer import Epoch
@@ -44,28 +44,24 @@ def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
 
 def save_checkpoint(folder: Path, state: dict[str, Any], epochs: list[Epoch]) -> None:
     """Write the state and the epochs so far, and the metrics anew, so that both are of one moment."""
-    packed = io.BytesIO()
-    torch.save(state | {"epochs": [asdict(epoch) for epoch in epochs]}, packed)
-    write_atomically(folder / CHECKPOINT, packed.getvalue())
+    save_state(folder / CHECKPOINT, state | {"epochs": [asdict(epoch) for epoch in epochs]})
     write_metrics(folder, epochs)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], list[Epoch]]:
-    """Read the state and the epochs so far, making nothing but tensors, numbers and containers of them.
+    """Read the state and the epochs so far.
 
     Raises
     ------
-    DataError
+    DipsopError
         There is none, or the file is damaged.
     """
     path = folder / CHECKPOINT
+    state = load_state(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         epochs = [Epoch(**epoch) for epoch in state.pop("epochs")]
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): start anew, without --resume.") from None
-    except Exception as error:  # a damaged file may raise anything
-        raise DataError(f"{shown(path)} is damaged ({type(error).__name__}): start anew, without --resume.") from None
+    except (KeyError, TypeError):
+        raise DataError(f"{shown(path)} is no checkpoint of a training run: start anew, without --resume.") from None
     return state, epochs
 
 

@@ -1,0 +1,42 @@
+"""States of long work as files: tensors, numbers and containers of them, never code."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dipsop.errors import DipsopError
+from dipsop.files import reason, shown, write_atomically
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state, whole or not at all.
+
+    Raises
+    ------
+    DipsopError
+        As files.write_atomically.
+    """
+    packed = io.BytesIO()
+    torch.save(state, packed)
+    write_atomically(path, packed.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a state, making nothing but tensors, numbers and containers of them, on the processor.
+
+    Raises
+    ------
+    DipsopError
+        There is none, or the file is damaged or something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(type(state).__name__)
+    except OSError as error:
+        raise DipsopError(f"{shown(path)} cannot be read ({reason(error)}): start anew, without --resume.") from None
+    except Exception as error:  # a damaged file may raise anything
+        raise DipsopError(f"{shown(path)} is damaged ({type(error).__name__}): start anew, without --resume.") from None
+    return state
