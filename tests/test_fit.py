@@ -9,7 +9,7 @@ from dipsop import PRESETS, HeldOut, WholeImage
 from dipsop.restoration.config import PUBLISHED_CORRUPTION_RATE
 from dipsop.restoration.evidence import Evidence
 from dipsop.restoration.fit import as_tensor
-from dipsop.restoration.held_out import HeldOutFit, flipped, tiles, unflipped
+from dipsop.restoration.held_out import HeldOutFit, _tiles, flipped, unflipped
 from dipsop.restoration.noise import random_valued, salt_and_pepper
 from dipsop.restoration.unet import SkipUNet
 from dipsop.restoration.whole_image import WholeImageFit
@@ -256,7 +256,7 @@ def test_prediction_in_tiles_shows_no_seams(monkeypatch):
         fit.step(0.0)
     whole = fit.network_output()
     monkeypatch.setattr("dipsop.restoration.held_out.TILE", 32)
-    assert len(list(tiles(fit.y))) == 30
+    assert len(list(_tiles(fit.y))) == 30
     assert (whole - fit.network_output()).abs().max() < 1e-4
 
 

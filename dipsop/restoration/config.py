@@ -3,10 +3,13 @@
 Free of torch, so that `dipsop --help` is quick.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from dipsop.dtype import Dtype
+
+Polarity = Literal["both", "salt", "pepper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,10 @@ class HeldOut(FitConfig):
         Floor of the local residual scale b, so that one lucky neighbourhood does not condemn its next value.
     flips : int, 1 to 8
         Over how many flips and transposes the last prediction is averaged.
+    polarity : "both", "salt" or "pepper"
+        What is looked for: any corruption, values that are too bright alone, or too dark alone.
+    strength : float > 0
+        Factor on the odds that a value is corrupted: above 1 finds more, and more that is none.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 96)
@@ -84,6 +91,14 @@ class HeldOut(FitConfig):
     parts: int = 6
     least_residual: float = 0.006
     flips: int = 8
+    polarity: Polarity = "both"
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a budget or the strength is not positive."""
+        super().__post_init__()
+        if not 0 < self.strength < math.inf:
+            raise ValueError(f"strength must be above 0, got {self.strength}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dipsop.restoration.config import Polarity
 from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean
 from dipsop.sop import SparseCorruption, effective_lambda
 
@@ -53,10 +54,26 @@ class Evidence:
         Floor of b.
     shared : bool
         One (u, v) for all channels of a pixel: their evidence adds up, and they are found corrupted together.
+    polarity : "both", "salt" or "pepper"
+        Look for any corruption, for values that are too bright alone, or for values that are too dark alone.
+    strength : float > 0
+        Factor on the odds of corruption.
+    protected : Tensor or None, bool, the shape of y
+        Values that are clean, whatever the evidence.
     """
 
-    def __init__(self, y: Tensor, trust: Tensor, least_residual: float, shared: bool) -> None:
+    def __init__(
+        self,
+        y: Tensor,
+        trust: Tensor,
+        least_residual: float,
+        shared: bool,
+        polarity: Polarity = "both",
+        strength: float = 1.0,
+        protected: Tensor | None = None,
+    ) -> None:
         self.y, self.trust, self.least_residual, self.shared = y, trust, least_residual, shared
+        self.polarity, self.strength, self.protected = polarity, strength, protected
         self.scale = torch.full_like(y, least_residual)
         self.share = torch.tensor(0.3, device=y.device)
         self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
@@ -73,7 +90,9 @@ class Evidence:
         """
         # A value at either end of the range stands for all beyond: it begins half a level inside, and is the more
         # likely, the further the prediction lies beyond that.
-        distance = predicted.clamp_(0, 1).sub_(self.y).abs_()
+        distance = predicted.clamp_(0, 1).sub_(self.y)
+        innocent = self._cannot_be_corrupted(distance)
+        distance.abs_()
         for rows in bands(self.y):
             distance[..., rows, :] -= 0.5 / (LEVELS - 1) * is_extreme(self.y[..., rows, :])
         for _ in range(rounds):
@@ -84,6 +103,8 @@ class Evidence:
                 band = self.scale[..., rows, :]
                 band *= torch.maximum(by_row[..., rows, :], by_column)
                 self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
+                if innocent is not None:
+                    self.trust[..., rows, :].masked_fill_(innocent[..., rows, :], 1)
             self.share = (1 - self.trust.mean()).clamp(0.005, 0.8)
             self.density = self._level_density()
 
@@ -118,6 +139,22 @@ class Evidence:
         y, scale = self.y[..., thin, thin], self.scale[..., thin, thin]
         init_scale = torch.exp(0.5 * (self._log_start(y, scale) + torch.logit(self.share)))
         return effective_lambda(1 / (4 * scale), init_scale).median().clamp(min=0)
+
+    def state(self) -> dict[str, Tensor]:
+        """What was judged so far."""
+        return {"trust": self.trust, "scale": self.scale, "share": self.share, "density": self.density}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state."""
+        for name, tensor in self.state().items():
+            setattr(self, name, state[name].to(tensor.device))
+
+    def _cannot_be_corrupted(self, too_dark: Tensor) -> Tensor | None:
+        """Where a value is protected, or off to the side that is not looked for; `too_dark` is P − y."""
+        if self.polarity == "both":
+            return self.protected
+        other_side = too_dark > 0 if self.polarity == "salt" else too_dark < 0
+        return other_side if self.protected is None else other_side | self.protected
 
     def _calibrated(self, scale: Tensor, distance: Tensor, rows: slice) -> Tensor:
         """b: the scale said, times the ratio of the trusted residuals around to what is said of them."""
@@ -156,7 +193,8 @@ class Evidence:
             pixel_scale = scale.mean(1, keepdim=True)
             distance, scale = (distance * (pixel_scale / scale)).sum(1, keepdim=True), pixel_scale
             log_start = log_start.sum(1, keepdim=True)
-        corruption = SparseCorruption.constant(torch.exp(0.5 * (log_start + torch.logit(self.share))))
+        log_start = log_start + torch.logit(self.share) + math.log(self.strength)
+        corruption = SparseCorruption.constant(torch.exp(0.5 * log_start))
         corruption.settle(distance, 1 / (4 * scale))
         odds = corruption.u.square() * torch.exp(corruption.value.abs() / scale)
         return (1 / (1 + odds)).expand_as(y)

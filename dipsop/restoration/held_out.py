@@ -8,9 +8,9 @@ The network starts from weights that are shipped (start.py) or from nothing.
 """
 
 import copy
+import time
 from collections.abc import Iterator
-from types import EllipsisType
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +20,10 @@ from dipsop.restoration.evidence import Evidence
 from dipsop.restoration.predictor import HeldOutPredictor, loss
 from dipsop.restoration.start import shipped_start
 from dipsop.restoration.surroundings import first_guess
+from dipsop.restoration.tiles import Tile, tiles
 from dipsop.sop import SparseCorruption
 
 TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
-
 LAST_JUDGEMENT = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 
@@ -35,16 +35,27 @@ class HeldOutFit:
     y : Tensor (1, C, H, W), float32 in [0, 1]
         The observation, on the device that is to compute.
     config : HeldOut
+    mask : Tensor or None, bool, the shape of y
+        Where the values are corrupted, if that is known: then these are predicted, and nothing else is looked for.
+    protected : Tensor or None, bool, the shape of y
+        Values that are left alone.
     """
 
-    def __init__(self, y: Tensor, config: HeldOut) -> None:
+    def __init__(self, y: Tensor, config: HeldOut, mask: Tensor | None = None, protected: Tensor | None = None) -> None:
+        begin = time.perf_counter()
         self.y, self.config = y, config
+        self._known = mask is not None
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
-        trust = torch.empty_like(y)
-        for tile in tiles(y):
-            trust[tile.inner] = first_guess(y[tile.outer])[tile.inner_of_outer]
-        self.evidence = Evidence(y, trust, config.least_residual, config.shared_corruption)
+        self.evidence = Evidence(
+            y,
+            self._first_trust(mask, protected),
+            config.least_residual,
+            config.shared_corruption,
+            config.polarity,
+            config.strength,
+            protected,
+        )
         self._by_pixel = self.evidence.hits_pixels()
         start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
         with torch.random.fork_rng([]):
@@ -58,6 +69,8 @@ class HeldOutFit:
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
         self._taken, self._judged = 0, 0
         self._first_judgements = config.first_judgements if start else 0
+        self._judgement_seconds = 0.0
+        self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
@@ -84,33 +97,39 @@ class HeldOutFit:
 
     @torch.no_grad()
     def judge(self) -> None:
-        """Predict every value while it is hidden, and let (u, v) follow the residuals."""
+        """Predict every value while it is hidden, and let (u, v) follow the residuals, if there is a question."""
+        if self._known:
+            return
+        begin = time.perf_counter()
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
-        for tile in tiles(self.y):
-            y, trust = self.y[tile.outer], self.evidence.trust[tile.outer]
+        for tile in _tiles(self.y):
+            y, trust = self.y[..., *tile.outer], self.evidence.trust[..., *tile.outer]
             # Hidden in turn, part by part.
             shape, parts = self._hidden_shape(y), self.config.parts
             part = torch.randint(0, parts, shape, generator=self._random, device=y.device, dtype=torch.uint8)
             for k in range(parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
-                hidden = hidden[tile.inner_of_outer]
+                hidden = hidden[..., *tile.inner_of_outer]
                 for whole, said in ((value, prediction.value), (scale, prediction.scale)):
-                    whole[tile.inner] = torch.where(hidden, said[tile.inner_of_outer], whole[tile.inner])
+                    part_of_whole = whole[..., *tile.inner]
+                    part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
         self.evidence.update(value, scale)
         self._by_pixel = self.evidence.hits_pixels()
+        self._judgement_seconds = time.perf_counter() - begin
+        self.seconds_aside += self._judgement_seconds
 
     @torch.no_grad()
-    def network_output(self) -> Tensor:
+    def network_output(self, flips: int | None = None) -> Tensor:
         """f, the mean over flips and transposes of the prediction from all trusted values, (1, C, H, W) in [0, 1]."""
         f = torch.empty_like(self.y)
-        for tile in tiles(self.y):
-            y, trust = self.y[tile.outer], self.evidence.trust[tile.outer]
+        for tile in _tiles(self.y):
+            y, trust = self.y[..., *tile.outer], self.evidence.trust[..., *tile.outer]
             looks = [
                 unflipped(self._mean_predictor(flipped(y, flip), flipped(trust, flip)).value, flip)
-                for flip in range(self.config.flips)
+                for flip in range(flips or self.config.flips)
             ]
-            f[tile.inner] = torch.stack(looks).mean(0)[tile.inner_of_outer]
+            f[..., *tile.inner] = torch.stack(looks).mean(0)[..., *tile.inner_of_outer]
         return f.clamp_(0, 1)
 
     def found(self) -> Tensor:
@@ -128,6 +147,43 @@ class HeldOutFit:
     def rates(self) -> str:
         """The rates, for a message."""
         return f"lr {self.config.lr:g}"
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on: tensors, numbers and containers of them."""
+        return {
+            "predictor": self.predictor.state_dict(),
+            "mean_predictor": self._mean_predictor.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "evidence": self.evidence.state(),
+            "random": [self._cpu_random.get_state(), self._random.get_state()],
+            "taken": self._taken,
+            "judged": self._judged,
+            "by_pixel": self._by_pixel,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state of a fit to the same picture with the same config."""
+        self.predictor.load_state_dict(state["predictor"])
+        self._mean_predictor.load_state_dict(state["mean_predictor"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.evidence.load(state["evidence"])
+        for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
+            generator.set_state(saved)
+        self._taken, self._judged, self._by_pixel = state["taken"], state["judged"], state["by_pixel"]
+
+    def seconds_aside_left(self) -> float:
+        """How long what is not a step is going to take: judgements, and the looks of the last prediction."""
+        left = self.config.judgements - self._judged + max(0, self._first_judgements - self._taken)
+        return self._judgement_seconds * (left + self.config.flips / self.config.parts)
+
+    def _first_trust(self, mask: Tensor | None, protected: Tensor | None) -> Tensor:
+        if mask is not None:
+            trust = (~mask).to(self.y.dtype)
+        else:
+            trust = torch.empty_like(self.y)
+            for tile in _tiles(self.y):
+                trust[..., *tile.inner] = first_guess(self.y[..., *tile.outer])[..., *tile.inner_of_outer]
+        return trust if protected is None else trust.masked_fill_(protected, 1)
 
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
@@ -153,25 +209,10 @@ class HeldOutFit:
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
 
 
-class Tile(NamedTuple):
-    """A part of a picture: what is predicted, what the network sees for it, and where the one lies in the other."""
-
-    inner: tuple[EllipsisType, slice, slice]
-    outer: tuple[EllipsisType, slice, slice]
-    inner_of_outer: tuple[EllipsisType, slice, slice]
-
-
-def tiles(picture: Tensor) -> Iterator[Tile]:
+def _tiles(picture: Tensor) -> Iterator[Tile]:
     """Cut a picture (..., H, W) into tiles that overlap by as much as the network sees, so that no seam can show."""
-    for rows in _cuts(picture.shape[-2]):
-        for columns in _cuts(picture.shape[-1]):
-            yield Tile(*((..., r, c) for r, c in zip(rows, columns, strict=True)))
-
-
-def _cuts(length: int) -> Iterator[tuple[slice, slice, slice]]:
-    for start in range(0, length, TILE):
-        stop, first = min(length, start + TILE), max(0, start - MARGIN)
-        yield slice(start, stop), slice(first, min(length, stop + MARGIN)), slice(start - first, stop - first)
+    height, width = picture.shape[-2:]
+    return tiles(height, width, TILE, MARGIN)
 
 
 def flipped(picture: Tensor, flip: int) -> Tensor:

@@ -4,14 +4,16 @@ A picture is read with everything that it carries (depth, transparency, colour p
 to the fit as float32 in [0, 1], and it is written back as it came, whole or not at all.
 """
 
+import hashlib
 import os
 import stat
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from dipsop.restoration.decode import DECODING_ERRORS, decode
 from dipsop.restoration.encode import check_fits, encode, format_of
 from dipsop.restoration.picture import Picture, in_unit_range, quantized
 
-__all__ = ["Picture", "check_writable", "load", "save", "save_values"]
+__all__ = ["Picture", "check_writable", "copy", "load", "save", "save_values"]
 
 _SILENCE = threading.Lock()
 
@@ -55,10 +57,17 @@ def load(path: Path) -> Picture:
     except OSError as error:
         raise ImageError(f"{shown(path)} cannot be opened ({reason(error)}): check its permissions.") from None
     with file, _silence():
+        before = _stamp(file)
         try:
-            return decode(file, shown(path))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            picture = decode(file, shown(path))
         except DECODING_ERRORS as error:
-            raise ImageError(f"{shown(path)} is damaged or cut short: copy or export it again.") from error
+            if _stamp(file) == before:
+                raise ImageError(f"{shown(path)} is damaged or cut short: copy or export it again.") from error
+        if _stamp(file) != before:
+            raise ImageError(f"{shown(path)} changed while it was read: try again when it is complete.")
+    return replace(picture, digest=digest)
 
 
 @contextmanager
@@ -81,6 +90,36 @@ def _silence() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def copy(source: Path, picture: Picture, out: Path) -> bool:
+    """Write the file that a picture was read from, byte for byte, if it still is that file and of the format of `out`.
+
+    Returns
+    -------
+    bool
+        Whether that could be done; else nothing is written.
+
+    Raises
+    ------
+    DipsopError
+        As for save.
+    """
+    if format_of(out) != picture.format:
+        return False
+    try:
+        data = Path(source).read_bytes()
+    except OSError:
+        return False
+    if hashlib.sha256(data).hexdigest() != picture.digest:
+        return False
+    files.write_atomically(out, data)
+    return True
 
 
 def _check_readable(path: Path) -> None:

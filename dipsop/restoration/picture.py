@@ -26,6 +26,8 @@ class Picture:
         Resolution in dots per inch, across and down.
     format : str or None
         What the file was: PNG, JPEG, TIFF, WEBP or BMP; None for an array.
+    digest : str or None
+        SHA-256 of the file, in hexadecimal digits; None for an array.
     """
 
     samples: NDArray[Any]
@@ -34,6 +36,7 @@ class Picture:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     format: str | None = None
+    digest: str | None = None
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
@@ -89,18 +92,23 @@ class Picture:
         ValueError
             A wrong shape or type, or a value to put in that is not finite.
         """
-        shape = self.samples.shape
-        if values.shape != shape or where.shape != shape or where.dtype != np.bool_:
-            raise ValueError(
-                f"expected values and a boolean where of shape {shape}, "
-                f"got {values.shape} and {where.shape} of {where.dtype}"
-            )
-        chosen = values[where]
-        if not np.isfinite(chosen).all():
-            raise ValueError("expected finite values to put in, got NaN or infinity")
         samples = self.samples.copy()
-        samples[where] = quantized(chosen, samples.dtype)
+        put(samples, values, where)
         return replace(self, samples=samples)
+
+
+def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_]) -> None:
+    """Overwrite samples by values in [0, 1] in some places; parameters and errors are those of `Picture.replaced`."""
+    shape = samples.shape
+    if values.shape != shape or where.shape != shape or where.dtype != np.bool_:
+        raise ValueError(
+            f"expected values and a boolean where of shape {shape}, "
+            f"got {values.shape} and {where.shape} of {where.dtype}"
+        )
+    chosen = values[where]
+    if not np.isfinite(chosen).all():
+        raise ValueError("expected finite values to put in, got NaN or infinity")
+    samples[where] = quantized(chosen, samples.dtype)
 
 
 def native_samples(array: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,8 @@ You, Zhu, Qu, Ma, NeurIPS 2020. Ulyanov, Vedaldi, Lempitsky, IJCV 2020.
 """
 
 import math
+import time
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,7 @@ class WholeImageFit:
     """
 
     def __init__(self, y: Tensor, config: WholeImage) -> None:
+        begin = time.perf_counter()
         self.y, self.config = y, config
         channels, height, width = y.shape[1:]
         self.discrepant = DiscrepantRates(lr=config.lr, alpha=config.alpha, init_scale=config.init_scale)
@@ -57,6 +60,7 @@ class WholeImageFit:
         optimizer = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.Adam
         self._optimizer = optimizer(self.network.parameters(), lr=config.lr)
         self._output: Tensor | None = None
+        self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
@@ -76,8 +80,8 @@ class WholeImageFit:
         self._output = f.detach()
         return loss.detach()
 
-    def network_output(self) -> Tensor:
-        """f as the last step saw it, (1, C, H, W) in [0, 1]."""
+    def network_output(self, flips: int | None = None) -> Tensor:
+        """f as the last step saw it, (1, C, H, W) in [0, 1]; there are no flips to average over."""
         return self._output if self._output is not None else self._generate(self.z).detach()
 
     def found(self) -> Tensor:
@@ -95,6 +99,28 @@ class WholeImageFit:
     def rates(self) -> str:
         """The rates, for a message."""
         return f"lr {self.config.lr:g}, alpha {self.config.alpha:g}"
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on: tensors, numbers and containers of them."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "u": self.corruption.u,
+            "v": self.corruption.v,
+            "random": self._random.get_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state of a fit to the same picture with the same config."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.corruption.u.copy_(state["u"])
+        self.corruption.v.copy_(state["v"])
+        self._random.set_state(state["random"])
+
+    def seconds_aside_left(self) -> float:
+        """Nothing but steps is left to do."""
+        return 0.0
 
     def _perturbed_input(self) -> Tensor:
         if self.config.input_noise == 0:
