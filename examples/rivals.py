@@ -59,8 +59,12 @@ def nonlocal_means(image: Array, truth: Array) -> Array:
     """Return the best of five strengths of non-local means (Buades et al. 2005)."""
     from skimage.restoration import denoise_nl_means
 
-    strengths = (0.05, 0.1, 0.2, 0.4, 0.8)
-    return _best((denoise_nl_means(image, 5, 6, h=h, sigma=h / 2, channel_axis=-1) for h in strengths), truth)
+    def denoised(strength: float) -> Array:
+        # Of a grey picture it drops the channel.
+        picture: Array = denoise_nl_means(image, 5, 6, h=strength, sigma=strength / 2, channel_axis=-1)
+        return picture.reshape(image.shape)
+
+    return _best(map(denoised, (0.05, 0.1, 0.2, 0.4, 0.8)), truth)
 
 
 def bm3d(image: Array, truth: Array) -> Array:

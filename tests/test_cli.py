@@ -286,7 +286,7 @@ def test_bad_pictures_end_it_with_one_sentence(
 def test_outputs_and_truth_are_checked_before_the_fit(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str], named: str
 ) -> None:
-    monkeypatch.setattr("dipsop.commands.restore_job.iter_restore", None)  # would be called in vain
+    monkeypatch.setattr("dipsop.commands.fitting.iter_restore", None)  # would be called in vain
     Image.new("RGB", (9, 9)).save("other.png")
     Image.new("L", (32, 24)).save("grey.png")
     before = listing(here)
@@ -329,7 +329,6 @@ def test_a_device_that_is_not_there_is_refused(here: Path, capsys: pytest.Captur
         ["--device", "tpu"],
         ["--dtype", "float16"],
         ["--no-such-option"],
-        ["second.png"],
     ],
 )
 def test_bad_options_are_usage_errors(here: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:

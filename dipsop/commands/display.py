@@ -56,19 +56,28 @@ class Display:
     def watched(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Pass the steps on, showing one now and then."""
         for step in steps:
-            if not self._quiet and time.monotonic() >= self._next:
-                self._show(step)
+            self.see(step)
             yield step
+
+    def see(self, step: Step) -> None:
+        """Show a step, if it is time for one."""
+        if not self._quiet and time.monotonic() >= self._next:
+            self._show(step)
 
     def say(self, state: str) -> None:
         """Show a few words instead of a step."""
         self._bar.update(self._task, state=state)
         self._bar.refresh()
 
+    def tell(self, sentence: str) -> None:
+        """Say a sentence that stays."""
+        if not self._quiet:
+            self._bar.console.print(sentence, markup=False, highlight=False)
+
     def _show(self, step: Step) -> None:
         state = (
             f"step {step.iteration}/{self._steps}  loss {step.loss:.4f}  "
-            f"{100 * step.fraction_corrupted:.1f} % corrupted  {clock(seconds_left(step))} left"
+            f"{100 * step.fraction_corrupted:.1f} % corrupted  {clock(step.seconds_left)} left"
         )
         if self._terminal:
             self._bar.update(self._task, completed=step.done, state=state)
@@ -76,11 +85,6 @@ class Display:
         else:
             print(f"{self._title}  {state}".lstrip(), file=sys.stderr, flush=True)
         self._next = time.monotonic() + (SECONDS_BETWEEN_FRAMES if self._terminal else SECONDS_BETWEEN_LINES)
-
-
-def seconds_left(step: Step) -> float:
-    """How long the rest of the budget takes at the pace so far."""
-    return step.seconds * (1 - step.done) / step.done
 
 
 def clock(seconds: float) -> str:

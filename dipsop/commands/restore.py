@@ -1,4 +1,4 @@
-"""`dipsop restore`: a corrupted picture in, a clean one out. Its options; dipsop.commands.restore_job does the work."""
+"""`dipsop restore`: corrupted pictures in, clean ones out. Its options; restore_job and folder_job do the work."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +8,27 @@ import typer
 
 from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
 from dipsop.dtype import Dtype
-from dipsop.restoration.config import PRESETS, HeldOut
+from dipsop.restoration.config import PRESETS, HeldOut, Polarity
 
 PresetName = Literal["quick", "best", "scratch", "paper"]
 DEFAULT: PresetName = "quick"
 STEPS = "by preset: " + ", ".join(f"{name} {config.steps}" for name, config in PRESETS.items())
 DTYPE = "by preset: " + ", ".join(f"{name} {config.dtype}" for name, config in PRESETS.items())
 
+KNOWN, SHOWN, LONG, MANY = "What you know", "What to write besides", "Long work", "Many pictures"
+
 
 def restore(
-    picture: Annotated[Path, typer.Argument(metavar="IN", help="The corrupted picture: PNG, JPEG, TIFF, WebP or BMP.")],
-    out: Annotated[Path, typer.Option(help="Where the clean picture goes; the suffix is the format.")],
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IN...", help="Corrupted pictures (PNG, JPEG, TIFF, WebP, BMP), folders, patterns."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the clean picture goes, the suffix is the format; a folder for several.", show_default=NONE
+        ),
+    ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(help="The clean picture, where there is one; only adds PSNR and SSIM.", show_default=NONE),
@@ -43,33 +53,150 @@ def restore(
         bool,
         typer.Option("--from-nothing", help="quick, best: start from random weights, not shipped.", show_default=OFF),
     ] = False,
-    shared_corruption: Annotated[
-        bool, typer.Option("--shared-corruption", help="Corruption hits whole pixels, not channels.", show_default=OFF)
-    ] = False,
     network_output: Annotated[
         bool,
         typer.Option("--network-output", help="Write f everywhere, not only where corrupted.", show_default=OFF),
     ] = False,
-    trace: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Record the course of the fit.", show_default=NONE)
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the course of the fit.", show_default=NONE)
-    ] = None,
-    corruption_map: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Show where corruption was found, in white.", show_default=NONE),
-    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as a JSON object.", show_default=OFF)] = False,
     quiet: Quiet = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="White where corrupted: that is filled, nothing else touched.",
+            show_default=NONE,
+            rich_help_panel=KNOWN,
+        ),
+    ] = None,
+    protect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="White where nothing is to be touched.", show_default=NONE, rich_help_panel=KNOWN
+        ),
+    ] = None,
+    polarity: Annotated[
+        Polarity,
+        typer.Option(help="Look for what is too bright (salt) or too dark (pepper) alone.", rich_help_panel=KNOWN),
+    ] = "both",
+    strength: Annotated[
+        float,
+        typer.Option(
+            help="Factor on the odds of corruption: 10 finds more, 0.1 less.", callback=positive, rich_help_panel=KNOWN
+        ),
+    ] = 1.0,
+    shared_corruption: Annotated[
+        bool,
+        typer.Option(
+            "--shared-corruption",
+            help="Corruption hits whole pixels, not channels.",
+            show_default=OFF,
+            rich_help_panel=KNOWN,
+        ),
+    ] = False,
+    corruption_map: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Where corruption was found, in white; edit it for --mask.",
+            show_default=NONE,
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="The picture so far, at once and every few seconds.",
+            show_default=NONE,
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="Record the course of the fit.", show_default=NONE, rich_help_panel=SHOWN
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the course of the fit.", show_default=NONE, rich_help_panel=SHOWN),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="All that it takes to do the same again.",
+            show_default=NONE,
+            rich_help_panel=SHOWN,
+        ),
+    ] = None,
+    from_record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Do what was recorded again; no other options but --out.",
+            show_default=NONE,
+            rich_help_panel=LONG,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the state every few seconds; removed at the end.",
+            show_default=NONE,
+            rich_help_panel=LONG,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on from --checkpoint, where there is one.", show_default=OFF, rich_help_panel=LONG
+        ),
+    ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="Take no more than 4G, 800M: large pictures in pieces.",
+            show_default="most of what is free",
+            rich_help_panel=LONG,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Do pictures again that are in --out already.", show_default=OFF, rich_help_panel=MANY
+        ),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many at a time.", show_default="by cores and GPUs", rich_help_panel=MANY),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Share out over the workers of a Dask scheduler that see the same files.",
+            show_default=NONE,
+            rich_help_panel=MANY,
+        ),
+    ] = None,
 ) -> None:
-    """Take sparse corruption out of a picture: no mask, no noise level, no iteration to stop at.
+    """Take sparse corruption out of pictures: no mask, no noise level, no iteration to stop at.
 
     Values in which no corruption is found stay as they are, bit for bit. Ctrl-C writes the result so far, a second one
-    leaves at once.
+    leaves at once. Of several pictures, those whose results are there are skipped; a run that was killed goes on.
     """
-    from dipsop.commands.restore_job import Job, run
+    from dipsop.commands.job import Job
+    from dipsop.commands.memory import parsed
 
+    if from_record is not None:
+        _repeat(from_record, out, bool(pictures), json, quiet)
+    if not pictures:
+        raise typer.BadParameter("name at least one picture.", param_hint="IN...")
+    if out is None:
+        raise typer.BadParameter("say where the result goes.", param_hint="--out")
     config = replace(
         PRESETS[preset],
         steps=PRESETS[preset].steps if steps is None else steps,
@@ -79,19 +206,59 @@ def restore(
         shared_corruption=shared_corruption,
     )
     if isinstance(config, HeldOut):
-        config = replace(config, pretrained=not from_nothing)
+        config = replace(config, pretrained=not from_nothing, polarity=polarity, strength=strength)
+    elif mask or protect or polarity != "both" or strength != 1:
+        raise typer.BadParameter("--mask, --protect, --polarity and --strength go with the presets quick and best.")
+    if resume and checkpoint is None:
+        raise typer.BadParameter("say --checkpoint FILE too.", param_hint="--resume")
     job = Job(
-        source=picture,
+        source=Path(pictures[0]),
         out=out,
         truth=truth,
         preset=preset,
         config=config,
         device=device,
         network_output=network_output,
+        mask=mask,
+        protect=protect,
+        corruption_map=corruption_map,
+        preview=preview,
+        checkpoint=checkpoint,
+        resume=resume,
+        record=record,
         trace=trace,
         plot=plot,
-        corruption_map=corruption_map,
+        memory=parsed(memory),
         json=json,
         quiet=quiet,
     )
-    raise typer.Exit(run(job))
+    from dipsop.commands.batch import is_batch
+
+    if not is_batch(pictures, out):
+        from dipsop.commands.restore_job import run
+
+        raise typer.Exit(run(job))
+    given = {
+        "--truth": truth, "--mask": mask, "--protect": protect, "--corruption-map": corruption_map,
+        "--preview": preview, "--trace": trace, "--plot": plot, "--record": record, "--checkpoint": checkpoint,
+    }  # fmt: skip
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter("goes with one picture and a file as --out.", param_hint=name)
+    from dipsop.commands.folder_job import run_all
+
+    raise typer.Exit(run_all(pictures, job, overwrite=overwrite, jobs=jobs, dask=dask))
+
+
+def _repeat(from_record: Path, out: Path | None, with_pictures: bool, json: bool, quiet: bool) -> None:
+    """Do again what a record says."""
+    from dipsop.commands.recording import recorded
+    from dipsop.commands.restore_job import run
+
+    if with_pictures:
+        raise typer.BadParameter("the record names the picture: leave it out.", param_hint="IN...")
+    job, digests = recorded(from_record)
+    # Nothing but the picture is written again: the record itself stays what it was.
+    job = replace(job, out=out or job.out, json=json, quiet=quiet, truth=None, resume=False, checkpoint=None)
+    job = replace(job, record=None, trace=None, plot=None, corruption_map=None, preview=None)
+    raise typer.Exit(run(job, digests))

@@ -1,8 +1,11 @@
 """One picture from file to file: check everything, fit, write, report. Imported once a command has begun."""
 
+import hashlib
+import statistics
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +14,34 @@ import torch
 import typer
 
 from dipsop import __version__
+from dipsop.commands import memory, recording, resuming
 from dipsop.commands.device import pick_device
-from dipsop.commands.display import Display
-from dipsop.commands.inputs import load_truth
-from dipsop.commands.options import DeviceName
+from dipsop.commands.fitting import Work, fit
+from dipsop.commands.inputs import load_mask, load_truth
+from dipsop.commands.job import Job
 from dipsop.commands.outputs import check_apart, check_suffix
 from dipsop.commands.stopping import Stopping
-from dipsop.errors import DivergenceError
-from dipsop.files import as_json, save_json, shown
+from dipsop.errors import DipsopError, DivergenceError
+from dipsop.files import as_json, check_writable, save_json, shown
 from dipsop.precision import resolved_dtype
 from dipsop.restoration import images
-from dipsop.restoration.config import Config
-from dipsop.restoration.fit import Restoration, ending, iter_restore
+from dipsop.restoration.canvas import Canvas
+from dipsop.restoration.fit import Step
 from dipsop.restoration.images import Picture
 from dipsop.restoration.quality import Array, psnr, ssim
 from dipsop.restoration.trace import FIGURE_SUFFIXES, Trace, curves, record, save_figure
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What was asked for: the options of `dipsop restore`."""
+def run(job: Job, expected: Mapping[str, str | None] | None = None, tell: Callable[[Step], None] | None = None) -> int:
+    """Do the job, and print its summary.
 
-    source: Path
-    out: Path
-    truth: Path | None
-    preset: str
-    config: Config
-    device: DeviceName
-    network_output: bool
-    trace: Path | None
-    plot: Path | None
-    corruption_map: Path | None
-    json: bool
-    quiet: bool
-
-
-def run(job: Job) -> int:
-    """Do the job.
+    Parameters
+    ----------
+    job : Job
+    expected : mapping or None
+        SHA-256 that the files are to have, of a job that is done again.
+    tell : callable or None
+        Is called with every step.
 
     Returns
     -------
@@ -60,22 +54,25 @@ def run(job: Job) -> int:
         If a file or the device is not as it must be (then nothing is written), or the fit diverges.
     """
     start = time.perf_counter()
-    picture = images.load(job.source)
-    clean = None if job.truth is None else load_truth(job.truth, picture)
-    check_outputs(job, picture)
-    device = pick_device(job.device)
-    trace = Trace(clean if job.trace or job.plot else None)
+    work = begin(job, expected or {}, tell)
     with Stopping() as stopping:
         try:
-            restoration = fit(job, picture, device, trace, stopping)
+            fit(work, stopping)
         except DivergenceError:
-            write_trace(job, device, trace)  # shows how it came to that
+            write_trace(work)  # shows how it came to that
             raise
-        written = write(job, picture, restoration)
-        write_trace(job, device, trace)
-    report = summary(job, restoration, device, time.perf_counter() - start)
-    if clean is not None:
-        report |= quality(picture, written, clean)
+        if stopping.signal is not None and job.of_many:
+            return stopping.exit_status
+        written = write(work)
+        if job.checkpoint and stopping.signal is None:
+            job.checkpoint.unlink(missing_ok=True)  # done: there is nothing to go on with
+    report = summary(work, time.perf_counter() - start)
+    if work.clean is not None:
+        report |= quality(work.picture, written, work.clean)
+    if job.record:
+        save_json(job.record, recording.record(job, work.picture, work.digests, work.canvas.most_pixels, report))
+    if expected is not None:
+        report["as_recorded"] = hashlib.sha256(job.out.read_bytes()).hexdigest() == expected.get("out")
     if job.json:
         typer.echo(as_json(report))
     elif not job.quiet:
@@ -83,66 +80,108 @@ def run(job: Job) -> int:
     return stopping.exit_status
 
 
+def begin(job: Job, expected: Mapping[str, str | None], tell: Callable[[Step], None] | None) -> Work:
+    """Read and check everything."""
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    picture = images.load(job.source)
+    mask, mask_digest = (None, None) if job.mask is None else load_mask(job.mask, picture)
+    protected, protect_digest = (None, None) if job.protect is None else load_mask(job.protect, picture)
+    digests = {"source": picture.digest, "mask": mask_digest, "protect": protect_digest}
+    for name, digest in digests.items():
+        if name in expected and expected[name] != digest:
+            raise DipsopError(f"{shown(getattr(job, name))} is not the file of the record: bring that one back.")
+    clean = None if job.truth is None else load_truth(job.truth, picture)
+    check_outputs(job, picture)
+    device = pick_device(job.device)
+    identity = resuming.identity(job, digests, device)
+    resumed = None
+    if job.resume and job.checkpoint:
+        with suppress(DipsopError) if job.of_many else nullcontext():
+            resumed = resuming.load(job.checkpoint, identity)
+    most_pixels = job.most_pixels or memory.most_pixels(picture, job.memory, device, job.source)
+    canvas = Canvas(picture, resumed["most_pixels"] if resumed else most_pixels)
+    if resumed:
+        resuming.fill(canvas, resumed)
+    course_truth = clean if (job.trace or job.plot) and len(canvas.pieces) == 1 else None
+    return Work(
+        job=job,
+        picture=picture,
+        clean=clean,
+        mask=mask,
+        protected=protected,
+        digests=digests,
+        device=device,
+        canvas=canvas,
+        identity=identity,
+        resumed=resumed,
+        trace=Trace(course_truth),
+        tell=tell,
+    )
+
+
 def check_outputs(job: Job, picture: Picture) -> None:
     """Find out now, not after the fit, what stands in the way of writing."""
-    check_apart([job.source, job.truth], [job.out, job.corruption_map, job.trace, job.plot])
+    check_apart(
+        [job.source, job.truth, job.mask, job.protect],
+        [job.out, job.corruption_map, job.trace, job.plot, job.preview, job.checkpoint, job.record],
+    )
     images.check_writable(job.out, picture)
-    if job.corruption_map:
-        images.check_writable(job.corruption_map, Picture(samples=np.zeros(picture.samples.shape, np.uint8)))
-    if job.trace:
-        check_suffix(job.trace, (".json",))
+    eight_bits = Picture(samples=np.zeros(picture.samples.shape, np.uint8))
+    for path in (job.corruption_map, job.preview):
+        if path:
+            images.check_writable(path, eight_bits)
+    for path in (job.trace, job.record):
+        if path:
+            check_suffix(path, (".json",))
     if job.plot:
         check_suffix(job.plot, FIGURE_SUFFIXES)
+    if job.checkpoint:
+        check_writable(job.checkpoint)
 
 
-def fit(job: Job, picture: Picture, device: torch.device, trace: Trace, stopping: Stopping) -> Restoration:
-    """Take steps until the budget is spent or a signal came; the last state is the result."""
-    with Display(job.config.steps, quiet=job.quiet) as display:
-        for step in display.watched(iter_restore(picture.values, job.config, device)):
-            stopping.kept = True
-            trace.add(step)
-            if stopping.signal is not None:
-                break
-        display.say("the last prediction" if stopping.signal is None else "stopping; Ctrl-C again leaves at once")
-        restoration = step.restoration(ending(step, job.config) if stopping.signal is None else "interrupted")
-        trace.finish(step, restoration)
-    return restoration
+def write(work: Work) -> Picture:
+    """Write the files that were asked for; return the clean picture.
 
-
-def write(job: Job, picture: Picture, restoration: Restoration) -> Picture:
-    """Write the pictures that were asked for; return the clean one."""
-    if job.network_output:
-        written = picture.replaced(restoration.network_output, np.ones_like(restoration.corrupted))
-    else:
-        written = picture.replaced(restoration.image, restoration.corrupted)
-    images.save(job.out, written)
+    Where nothing was found corrupted, what is written is the file that was read.
+    """
+    job, canvas = work.job, work.canvas
+    written = canvas.restored()
+    untouched = not job.network_output and not canvas.found.any()
+    if not (untouched and images.copy(job.source, work.picture, job.out)):
+        images.save(job.out, written)
     if job.corruption_map:
-        images.save_values(job.corruption_map, restoration.corrupted)
+        images.save_values(job.corruption_map, canvas.found)
+    write_trace(work)
     return written
 
 
-def write_trace(job: Job, device: torch.device, trace: Trace) -> None:
-    """Write the record and the curves, as far as they were asked for."""
+def write_trace(work: Work) -> None:
+    """Write the record and the curves of the course, as far as they were asked for."""
+    job, points = work.job, work.trace.points
     if job.trace:
-        header = {"dipsop": __version__, "preset": job.preset, "config": asdict(job.config), "device": str(device)}
-        save_json(job.trace, record(trace.points, header))
+        device = str(work.device)
+        header = {"dipsop": __version__, "preset": job.preset, "config": asdict(job.config), "device": device}
+        save_json(job.trace, record(points, header))
     if job.plot:
-        save_figure(job.plot, curves(trace.points))
+        save_figure(job.plot, curves(points))
 
 
-def summary(job: Job, restoration: Restoration, device: torch.device, seconds: float) -> dict[str, Any]:
+def summary(work: Work, seconds: float) -> dict[str, Any]:
     """What `--json` prints."""
+    job = work.job
     return {
         "out": str(job.out),
         "seconds": round(seconds, 3),
-        "steps": restoration.steps,
+        "steps": work.steps,
         "seed": job.config.seed,
-        "device": str(device),
-        "dtype": str(resolved_dtype(device, job.config.dtype)).removeprefix("torch."),
+        "device": str(work.device),
+        "dtype": str(resolved_dtype(work.device, job.config.dtype)).removeprefix("torch."),
         "preset": job.preset,
-        "effective_lambda": restoration.effective_lambda,
-        "fraction_corrupted": float(restoration.corrupted.mean()),
-        "reason": restoration.reason,
+        "pieces": len(work.canvas.pieces),
+        "effective_lambda": statistics.fmean(work.lambdas),
+        "fraction_corrupted": float(work.canvas.found.mean()),
+        "reason": work.reason,
     }
 
 
@@ -157,13 +196,18 @@ def quality(observed: Picture, written: Picture, clean: Array) -> dict[str, floa
 
 def in_words(report: Mapping[str, Any]) -> str:
     """Return the summary as a person reads it; ASCII, for the sake of old consoles."""
-    fraction = report["fraction_corrupted"]
+    percent = 100 * report["fraction_corrupted"]
+    pieces = f" in {report['pieces']} pieces" if report["pieces"] > 1 else ""
     lines = {
         "wrote": shown(Path(report["out"])),
-        "corrupted": f"{100 * fraction:.1f} % of the values" if fraction else "no sparse corruption found",
-        "steps": f"{report['steps']} in {report['seconds']:.1f} s on {report['device']} ({report['reason']})",
+        "corrupted": f"{percent:.{1 if percent >= 1 else 3}f} % of the values"
+        if percent
+        else "no sparse corruption found",
+        "steps": f"{report['steps']}{pieces} in {report['seconds']:.1f} s on {report['device']} ({report['reason']})",
     }
     if "psnr" in report:
         lines["PSNR"] = f"{report['psnr']:.2f} dB, before {report['psnr_input']:.2f} dB"
         lines["SSIM"] = f"{report['ssim']:.4f}"
+    if "as_recorded" in report:
+        lines["record"] = "the same bits again" if report["as_recorded"] else "another result than was recorded"
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
