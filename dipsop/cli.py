@@ -3,7 +3,6 @@
 What takes long to import (torch, matplotlib, scikit-image) is imported by a command that has begun, never for `--help`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -16,6 +15,7 @@ from dipsop.commands.corrupt import corrupt
 from dipsop.commands.demo import demo
 from dipsop.commands.predict import predict
 from dipsop.commands.restore import restore
+from dipsop.commands.tuning import tune_process
 from dipsop.errors import DipsopError
 
 app = typer.Typer(
@@ -58,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SystemExit
         Always: 0 done, 1 failed, 2 a bad option, 130 Ctrl-C, 143 told to terminate.
     """
-    # PyTorch's threads wait for each other by spinning. Where another program is busy that costs ten times the step;
-    # with a short spin before sleeping three times, and nothing where none is. Read when torch is loaded, so said now.
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    tune_process()
     try:
         app(arguments, prog_name="dipsop")
     except DipsopError as error:

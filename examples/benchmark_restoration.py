@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from rivals import RIVALS
 
 import dipsop
+from dipsop.commands.tuning import tune_process
 from dipsop.restoration import images, noise
 from dipsop.restoration.config import Config
 from dipsop.restoration.quality import Array, psnr
@@ -121,6 +122,7 @@ def fitted(image: Array, truth: Array, config: Config, times: int) -> tuple[Arra
 
 def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None, side: int | None) -> Run:
     """Run one method on one picture, in this process."""
+    tune_process()
     truth, image, mask = corrupted(images.load(path).values[:side, :side], corruption, seed)
     start = time.perf_counter()
     peak = None

@@ -1,10 +1,27 @@
-"""Lets tests import the examples by their file names, and keeps the tiny fits of the tests on one thread."""
+"""Lets tests import the examples by name, keeps the tiny fits of the tests on one thread, gives pictures."""
 
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from command_line import status
+
+from dipsop.restoration import images
+from dipsop.restoration.picture import Picture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 # On pictures this small two threads mostly wait for each other, ten times as long where the cores are busy.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with clean.png and noisy.png, 32×24 RGB."""
+    monkeypatch.chdir(tmp_path)
+    rows, columns = np.mgrid[:24, :32]
+    clean = np.stack([5 * rows + 60, 4 * columns + 60, 2 * (rows + columns) + 60], -1).astype(np.uint8)
+    images.save(Path("clean.png"), Picture.from_array(clean))
+    assert status("corrupt", "clean.png", "--out", "noisy.png", "--quiet") == 0
+    return tmp_path

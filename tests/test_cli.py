@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,48 +14,18 @@ import numpy as np
 import pytest
 import tifffile
 import typer
+from command_line import QUICK, listing, run, status
 from numpy.typing import NDArray
 from PIL import Image
 
 import dipsop
-from dipsop.cli import app, main
+from dipsop.cli import app
 from dipsop.commands.display import clock
 from dipsop.commands.restore import PresetName
 from dipsop.commands.stopping import Stopping
 from dipsop.restoration import images
 from dipsop.restoration.noise import random_valued, salt_and_pepper
 from dipsop.restoration.picture import Picture
-
-QUICK = ["--preset", "quick", "--steps", "6", "--device", "cpu"]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with clean.png and noisy.png, 32×24 RGB."""
-    monkeypatch.chdir(tmp_path)
-    rows, columns = np.mgrid[:24, :32]
-    clean = np.stack([5 * rows + 60, 4 * columns + 60, 2 * (rows + columns) + 60], -1).astype(np.uint8)
-    images.save(Path("clean.png"), Picture.from_array(clean))
-    assert status("corrupt", "clean.png", "--out", "noisy.png", "--quiet") == 0
-    return tmp_path
-
-
-def status(*arguments: object) -> int:
-    """Run the command line in this process; return its exit status."""
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
-
-
-def run(arguments: Sequence[object], **options: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "dipsop", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() if path.is_file() else b"" for path in folder.iterdir()}
-
 
 # ---- restore ----------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """From a picture to a restored one: pieces, steps, and all that listens to the steps."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,24 +10,22 @@ import torch
 from numpy.typing import NDArray
 
 from dipsop.commands import memory, resuming
+from dipsop.commands.device import pick_device
 from dipsop.commands.display import Display
 from dipsop.commands.job import Job
+from dipsop.commands.reading import Reading, eight_bits, save_preview
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DipsopError
 from dipsop.files import shown
-from dipsop.restoration import images
 from dipsop.restoration.canvas import Canvas
 from dipsop.restoration.fit import Restoration, Step, ending, iter_restore
 from dipsop.restoration.pace import Pace
-from dipsop.restoration.picture import Picture, quantized, unit_values
-from dipsop.restoration.preview import first_estimate
-from dipsop.restoration.quality import Array
+from dipsop.restoration.picture import quantized
 from dipsop.restoration.tiles import Tile
 from dipsop.restoration.trace import Trace
 
 SECONDS_BETWEEN_PREVIEWS = 3.0
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
-Mask = NDArray[np.bool_]
 
 
 @dataclass
@@ -34,12 +33,8 @@ class Work:
     """A job under way: what was read, and what there is of the result."""
 
     job: Job
-    picture: Picture
+    reading: Reading
     device: torch.device
-    clean: Array | None
-    mask: Mask | None
-    protected: Mask | None
-    digests: dict[str, str | None]
     canvas: Canvas
     identity: str
     resumed: dict[str, Any] | None
@@ -48,6 +43,24 @@ class Work:
     lambdas: list[float] = field(default_factory=list)
     steps: int = 0
     reason: str = ""
+
+
+def begin(job: Job, reading: Reading, tell: Callable[[Step], None] | None) -> Work:
+    """Lay out the work that is left: all of it, or what a checkpoint leaves."""
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device = pick_device(job.device)
+    identity = resuming.identity(job, reading.digests, device)
+    resumed = None
+    if job.resume and job.checkpoint:
+        with suppress(DipsopError) if job.of_many else nullcontext():
+            resumed = resuming.load(job.checkpoint, identity)
+    most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.memory, device, job.source)
+    canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
+    if resumed:
+        resuming.fill(canvas, resumed)
+    course_truth = reading.clean if (job.trace or job.plot) and len(canvas.pieces) == 1 else None
+    return Work(job, reading, device, canvas, identity, resumed, Trace(course_truth), tell)
 
 
 def fit(work: Work, stopping: Stopping) -> None:
@@ -59,12 +72,12 @@ def fit(work: Work, stopping: Stopping) -> None:
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-        height, width, _ = work.picture.samples.shape
+        height, width, _ = work.reading.picture.samples.shape
         pixels = (work.canvas.most_pixels or height * width) // 2
         if pixels < memory.SMALLEST:
             raise DipsopError(f"{shown(work.job.source)} needs more memory than there is: close other programs.")
         display.tell(f"not enough memory: going on in pieces of {pixels / 1e6:.1f} megapixels")
-        work.canvas, work.resumed = Canvas(work.picture, pixels), None
+        work.canvas, work.resumed = Canvas(work.reading.picture, pixels), None
 
 
 def _fit(work: Work, stopping: Stopping, display: Display) -> None:
@@ -103,8 +116,8 @@ def _steps(work: Work, number: int) -> Iterator[Step]:
         work.canvas.values(piece),
         config,
         work.device,
-        mask=None if work.mask is None else work.mask[piece.outer],
-        protected=None if work.protected is None else work.protected[piece.outer],
+        mask=None if (mask := work.reading.mask) is None else mask[piece.outer],
+        protected=None if (protected := work.reading.protected) is None else protected[piece.outer],
         state=resumed and resumed["step"],
     )
 
@@ -128,9 +141,6 @@ class _Listeners:
     def __init__(self, work: Work, display: Display) -> None:
         self.work, self.display = work, display
         self.previews, self.checkpoints = Pace(SECONDS_BETWEEN_PREVIEWS), Pace(SECONDS_BETWEEN_CHECKPOINTS)
-        if work.job.preview and work.resumed is None:
-            piece = work.canvas.pieces[0]
-            self.write_preview(piece, first_estimate(work.canvas.values(piece)))
 
     def hear(self, number: int, step: Step, of_all: Step) -> None:
         job = self.work.job
@@ -138,19 +148,17 @@ class _Listeners:
         self.display.see(of_all)
         if self.work.tell:
             self.work.tell(of_all)
-        if job.preview:
-            self.previews.maybe(lambda: self.write_preview(self.work.canvas.pieces[number], step.preview()))
-        if (path := job.checkpoint) and step.done < 1:
-            self.checkpoints.maybe(lambda: resuming.save(path, self.work.identity, self.work.canvas, number, step))
+        if path := job.preview:
+            self.previews.maybe(lambda: save_preview(path, self.work.reading.picture, self.seen(number, step)))
+        if (state := job.checkpoint) and step.done < 1:
+            self.checkpoints.maybe(lambda: resuming.save(state, self.work.identity, self.work.canvas, number, step))
 
-    def write_preview(self, piece: Tile, values: Array) -> None:
+    def seen(self, number: int, step: Step) -> NDArray[np.uint8]:
         """The canvas as it stands, and the piece under way on it, at 8 bits."""
-        work = self.work
-        assert work.job.preview is not None
-        shown_now = quantized(unit_values(work.canvas.samples), np.dtype(np.uint8))
-        shown_now[piece.inner] = quantized(values[piece.inner_of_outer], np.dtype(np.uint8))
-        preview = Picture(samples=shown_now, icc_profile=work.picture.icc_profile)
-        images.save(work.job.preview, preview)
+        canvas, piece = self.work.canvas, self.work.canvas.pieces[number]
+        picture = eight_bits(canvas.samples).copy()
+        picture[piece.inner] = quantized(step.preview()[piece.inner_of_outer], np.dtype(np.uint8))
+        return picture
 
 
 def _put(work: Work, piece: Tile, restoration: Restoration) -> None:

@@ -30,6 +30,7 @@ from dipsop.files import as_json, reason, shown
 
 THREADS_EACH = 1  # a step is short: two processes of one thread do more in sum than one of two
 MEMORY_EACH = 1 << 30
+DASK_TIMEOUT = "10s"
 
 Outcome = tuple[Target, dict[str, Any]]
 
@@ -163,14 +164,14 @@ def _on_dask(to_do: Sequence[Target], job: Job, address: str) -> Generator[Outco
     except ImportError:
         raise DipsopError("--dask needs Dask's distributed: pip install 'dipsop[dask]'.") from None
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout=DASK_TIMEOUT)
     except (OSError, ValueError, TimeoutError) as error:
         raise DipsopError(
             f"no Dask scheduler answers at {address} ({reason(error)}): start it, or say its address."
         ) from None
     with client:
         futures = {
-            client.submit(_on_worker, _one(target, job, None).as_dict(), pure=False, retries=3): target
+            client.submit(_on_worker, _one(target, job, None).absolute().as_dict(), pure=False, retries=3): target
             for target in to_do
         }
         try:

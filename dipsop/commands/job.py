@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ class Job:
     quiet: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """The job in what JSON has; it means the same in whatever folder it is read."""
-        paths = {name: os.path.abspath(value) for name, value in vars(self).items() if isinstance(value, Path)}
+        """The job in what JSON has."""
+        paths = {name: str(value) for name, value in vars(self).items() if isinstance(value, Path)}
         return vars(self) | paths | {"config": asdict(self.config)}
+
+    def absolute(self) -> "Job":
+        """The job as it means the same in whatever folder it is read."""
+        paths = {name: Path(os.path.abspath(value)) for name, value in vars(self).items() if isinstance(value, Path)}
+        return replace(self, **paths)  # type: ignore[arg-type]
 
 
 def from_dict(said: Mapping[str, Any]) -> Job:

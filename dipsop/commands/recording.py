@@ -13,30 +13,26 @@ from typing import Any
 import torch
 
 from dipsop.commands.job import Job, from_dict
+from dipsop.commands.reading import Reading
 from dipsop.errors import DipsopError
 from dipsop.files import reason, shown
-from dipsop.restoration.picture import Picture
 
 _VERSIONS = ("dipsop", "torch", "numpy", "pillow", "imagecodecs", "tifffile")
 
 
-def record(
-    job: Job, picture: Picture, digests: Mapping[str, str | None], most_pixels: int | None, report: Mapping[str, Any]
-) -> dict[str, Any]:
+def record(job: Job, reading: Reading, most_pixels: int | None, report: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is written as JSON.
 
     Parameters
     ----------
     job : Job
-    picture : Picture
-        The observation.
-    digests : mapping of str to str or None
-        SHA-256 of the files that were read, by the names of their options.
+    reading : Reading
     most_pixels : int or None
         Size of the pieces.
     report : mapping
         The summary.
     """
+    picture = reading.picture
     height, width, channels = picture.samples.shape
     threads = torch.get_num_threads()
     return {
@@ -50,8 +46,8 @@ def record(
             "depth": str(picture.samples.dtype),
             "format": picture.format,
         },
-        "job": job.as_dict() | {"most_pixels": most_pixels, "threads": threads},
-        "sha256": {**digests, "out": hashlib.sha256(job.out.read_bytes()).hexdigest()},
+        "job": job.absolute().as_dict() | {"most_pixels": most_pixels, "threads": threads},
+        "sha256": {**reading.digests, "out": hashlib.sha256(job.out.read_bytes()).hexdigest()},
         "result": dict(report),
     }
 

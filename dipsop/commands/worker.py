@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dipsop.commands.tuning import tune_process
+
 SECONDS_BETWEEN_LINES = 1.0
 
 
 def main() -> None:
     """Do the job."""
+    tune_process()
     said = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     from dipsop.commands.job import from_dict
@@ -52,7 +55,7 @@ def start(job: dict[str, Any], environment: dict[str, str]) -> "subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"GOMP_SPINCOUNT": "3000"} | environment,
+        env=os.environ | environment,
         start_new_session=True,
     )
     assert process.stdin is not None

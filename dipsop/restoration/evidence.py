@@ -36,6 +36,8 @@ LEVELS = 256
 UNIFORM = 0.005
 BAND = 1 << 20  # pixels that are worked on at a time
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
+# Of corrupted values. Were the least as large as 0.005, it would condemn some values of every clean picture.
+LEAST_SHARE, MOST_SHARE = 1e-5, 0.8
 # A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
 MOST_OFF = 2.0
 TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
@@ -105,7 +107,7 @@ class Evidence:
                 self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
                 if innocent is not None:
                     self.trust[..., rows, :].masked_fill_(innocent[..., rows, :], 1)
-            self.share = (1 - self.trust.mean()).clamp(0.005, 0.8)
+            self.share = (1 - self.trust.mean()).clamp(LEAST_SHARE, MOST_SHARE)
             self.density = self._level_density()
 
     def found(self) -> Tensor:

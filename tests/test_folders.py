@@ -1,0 +1,251 @@
+"""Many pictures: which are meant, where each goes, and that nothing stops or harms the others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import listing, run, status
+
+from dipsop.commands.batch import is_batch, targets
+from dipsop.errors import DipsopError
+from dipsop.restoration import images, noise
+
+STEPS = ["--steps", "4", "--device", "cpu"]
+
+
+def noisy_picture(path: Path, seed: int = 0, side: int = 24) -> None:
+    rows, columns = np.mgrid[:side, : side + 8]
+    clean = np.stack([rows / 30, columns / 40, (rows + columns) / 70], -1).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.save_values(path, noise.salt_and_pepper(clean, 0.2, seed)[0])
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of three good pictures, two broken ones, and what is none."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("album")
+    for k, name in enumerate(["a.png", "sub/b.tif", "sub/deep er/c ü.bmp"]):
+        noisy_picture(folder / name, k)
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:300])
+    (folder / "sub" / "text.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("not even named like one")
+    (folder / ".hidden.png").write_bytes((folder / "a.png").read_bytes())
+    return folder
+
+
+def places(pictures, out="out"):
+    return {str(t.source): str(t.out) for t in targets(pictures, Path(out))}
+
+
+# ---- which, and where to ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_means_all_pictures_below_it_and_names_are_kept(album):
+    assert places(["album"]) == {
+        "album/a.png": "out/a.png",
+        "album/cut.png": "out/cut.png",
+        "album/sub/b.tif": "out/sub/b.tif",
+        "album/sub/deep er/c ü.bmp": "out/sub/deep er/c ü.bmp",
+        "album/sub/text.jpg": "out/sub/text.jpg",
+    }
+
+
+def test_patterns_and_single_files_go_by_their_names(album):
+    assert places(["album/*.png", "album/sub/b.tif"]) == {
+        "album/a.png": "out/a.png",
+        "album/cut.png": "out/cut.png",
+        "album/sub/b.tif": "out/b.tif",
+    }
+    assert set(places(["album/**/*.bmp"])) == {"album/sub/deep er/c ü.bmp"}
+
+
+def test_results_within_the_folder_are_not_taken_for_pictures(album):
+    noisy_picture(album / "done" / "a.png")
+    assert "album/done/a.png" not in places(["album"], "album/done")
+
+
+def test_a_file_with_brackets_in_its_name_is_that_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noisy_picture(Path("scan [1].png"))
+    assert places(["scan [1].png", "scan [1].png"]) == {"scan [1].png": "out/scan [1].png"}
+    assert not is_batch(["scan [1].png"], Path("out.png"))
+
+
+def test_two_pictures_of_one_name_are_not_written_over_each_other(album):
+    noisy_picture(album / "sub" / "a.png")
+    first, second = targets(["album/a.png", "album/sub/a.png"], Path("out"))
+    assert first.problem is None
+    assert "would both become out/a.png" in str(second.problem)
+
+
+@pytest.mark.parametrize("out", ["album", "./album/../album"])
+def test_results_never_take_the_place_of_pictures(album, out):
+    with pytest.raises(DipsopError, match=r"is one of the pictures: choose another folder as --out\.$"):
+        targets(["album"], Path(out))
+
+
+def test_no_pictures_and_a_file_for_several_are_said(album):
+    Path("empty").mkdir()
+    with pytest.raises(DipsopError, match=r"empty holds no pictures: name files that end in .*\.$"):
+        targets(["empty"], Path("out"))
+    with pytest.raises(DipsopError, match=r"one\.png is named like one picture, .* name a folder as --out\.$"):
+        targets(["album"], Path("one.png"))
+
+
+# ---- the run ----------------------------------------------------------------------------------------------------
+
+
+def test_every_good_picture_is_restored_every_bad_one_named_and_none_changed(album, capsys):
+    before = listing(album)
+    assert status("restore", "album", "--out", "out", *STEPS) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "3 restored, 0 skipped, 2 failed"
+    assert "dipsop: album/cut.png is damaged or cut short: copy or export it again." in err
+    assert "dipsop: album/sub/text.jpg is not a picture" in err
+    assert "Traceback" not in err
+    assert listing(album) == before
+    files = {name for name, content in listing(Path("out")).items() if content}
+    assert files == {"a.png", "sub/b.tif", "sub/deep er/c ü.bmp"}
+    restored, noisy = (images.load(f / "a.png").samples for f in (Path("out"), album))
+    assert 0.05 < (restored != noisy).mean() < 0.4
+
+
+def test_what_is_there_is_skipped_unless_told_otherwise(album, capsys):
+    Path("out").mkdir()
+    (Path("out") / "a.png").write_bytes(b"earlier")
+    assert status("restore", "album/a.png", "album/sub/b.tif", "--out", "out", *STEPS, "--json") == 0
+    assert (Path("out") / "a.png").read_bytes() == b"earlier"
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["in"], line["out"]) for line in lines] == [
+        ("album/a.png", "out/a.png"),
+        ("album/sub/b.tif", "out/b.tif"),
+    ]
+    assert lines[0]["skipped"] is True
+    assert lines[1]["fraction_corrupted"] > 0
+    assert status("restore", "album/a.png", "--out", "out", *STEPS, "--overwrite", "--quiet") == 0
+    assert images.load(Path("out/a.png")).samples.shape == (24, 32, 3)
+
+
+def test_a_folder_gives_what_single_runs_give(album):
+    assert status("restore", "album/a.png", "album/sub/b.tif", "--out", "out", *STEPS, "--quiet", "--jobs", 2) == 0
+    assert status("restore", "album/a.png", "--out", "single.png", *STEPS, "--quiet") == 0
+    assert Path("out/a.png").read_bytes() == Path("single.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--truth", "album/a.png"],
+        ["--mask", "album/a.png"],
+        ["--record", "r.json"],
+        ["--checkpoint", "c"],
+        ["--preview", "p.png"],
+    ],
+)
+def test_options_of_one_picture_are_refused_for_several(album, capsys, option):
+    assert status("restore", "album", "--out", "out", *option) == 2
+    assert option[0] in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def long_run(album: Path, *options: str) -> "subprocess.Popen[str]":
+    """Start a run over the folder that takes a while, out of reach of the tests' own signals."""
+    command = [sys.executable, "-m", "dipsop", "restore", "album", "--out", "out", "--steps", "120", "--jobs", "1"]
+    return subprocess.Popen(
+        [*command, "--device", "cpu", *options],
+        cwd=album.parent.resolve(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def waited_for(path: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def alive_workers() -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"dipsop.commands.worker" in entry.read_bytes():
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(album):
+    process = long_run(album)
+    waited_for(Path("out/a.png"))
+    process.kill()
+    process.communicate(timeout=60)
+    first = (Path("out/a.png").stat().st_mtime_ns, Path("out/a.png").read_bytes())
+    end = time.monotonic() + 20
+    while alive_workers() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive_workers()  # who started them is gone, so are they
+    again = long_run(album, "--json")
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 1
+    reports = {line["in"]: line for line in map(json.loads, out.splitlines())}
+    assert reports["album/a.png"]["skipped"]
+    assert (Path("out/a.png").stat().st_mtime_ns, Path("out/a.png").read_bytes()) == first
+    restored = {name for name, content in listing(Path("out")).items() if content}
+    assert restored == {"a.png", "sub/b.tif", "sub/deep er/c ü.bmp"}  # and no checkpoint is left
+    options = ["--steps", "120", "--device", "cpu", "--jobs", "1", "--quiet"]
+    assert run(["restore", "album/sub/b.tif", "album/a.png", "--out", "whole", *options]).returncode == 0
+    assert Path("whole/b.tif").read_bytes() == Path("out/sub/b.tif").read_bytes()
+
+
+def test_ctrl_c_ends_all_and_says_what_is_left(album):
+    process = long_run(album, "--steps", "100000")
+    waited_for(Path("out"))
+    time.sleep(4)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "left to do: give the same command again" in out
+    assert "Traceback" not in err
+    assert [name for name, content in listing(Path("out")).items() if content and not name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_dask_shares_pictures_out_and_survives_a_lost_worker(tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    monkeypatch.chdir(tmp_path)
+    for k in range(4):
+        noisy_picture(Path(f"album/{k}.png"), k)
+    options = ["--steps", "400", "--device", "cpu", "--quiet"]
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        command = [sys.executable, "-m", "dipsop", "restore", "album", "--out", "out", *options]
+        process = subprocess.Popen([*command, "--dask", cluster.scheduler_address], text=True, stderr=subprocess.PIPE)
+        end = time.monotonic() + 120
+        while not alive_workers() and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(cluster.workers[0].pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert {path.name for path in Path("out").glob("*.png")} == {f"{k}.png" for k in range(4)}
+    assert status("restore", "album/2.png", "--out", "single.png", *options) == 0
+    assert Path("out/2.png").read_bytes() == Path("single.png").read_bytes()
+
+
+def test_a_dask_scheduler_that_does_not_answer_is_said(album, capsys, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("dipsop.commands.folder_job.DASK_TIMEOUT", "0.5s")
+    command = ["restore", "album/a.png", "album/sub/b.tif", "--out", "out", *STEPS]
+    assert status(*command, "--dask", "tcp://127.0.0.1:9") == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err

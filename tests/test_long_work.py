@@ -1,0 +1,313 @@
+"""Fits that are killed, resumed, recorded, previewed and masked."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import QUICK, listing, status
+
+import dipsop
+from dipsop.checkpoint import load_state, save_state
+from dipsop.restoration import images, noise
+from dipsop.restoration.fit import iter_restore
+from dipsop.restoration.preview import first_estimate
+from dipsop.restoration.quality import psnr
+
+CONFIGS = [
+    dipsop.HeldOut(steps=9, judgements=3, crop=32, widths=(8, 8), flips=2),
+    dipsop.WholeImage(steps=9, width=8, input_noise=0.03, decay="cosine"),
+    dipsop.WholeImage(steps=9, width=8, optimizer="sgd", random_start=True, corruption_step="gradient"),
+]
+
+
+@pytest.fixture
+def noisy():
+    rows, columns = np.mgrid[:40, :48]
+    clean = np.stack([rows / 50, columns / 60, (rows + columns) / 110], -1).astype(np.float32)
+    return noise.salt_and_pepper(clean, 0.2, 0)[0]
+
+
+# ---- states -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("kept_after", [1, 3, 8])
+def test_a_fit_goes_on_from_a_saved_state_as_if_it_had_not_stopped(noisy, config, kept_after, tmp_path):
+    for step in iter_restore(noisy, config):
+        if step.iteration == kept_after:
+            save_state(tmp_path / "state", step.state())
+    whole = step.restoration()
+    *_, last = iter_restore(noisy, config, state=load_state(tmp_path / "state"))
+    again = last.restoration()
+    for name in ("image", "network_output", "sparse_corruption", "corrupted"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    assert last.iteration == 9
+
+
+def test_time_left_counts_down_to_nothing(noisy):
+    left = [step.seconds_left for step in iter_restore(noisy, replace(CONFIGS[0], steps=60))]
+    assert all(seconds >= 0 for seconds in left)
+    assert left[-1] < left[6] < 60
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------------------
+
+EAGER = (
+    "from dipsop.commands import fitting; fitting.SECONDS_BETWEEN_CHECKPOINTS = 0.01; "
+    "fitting.SECONDS_BETWEEN_PREVIEWS = 0.01; import dipsop.__main__"
+)
+
+
+def started(folder: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", EAGER, "restore", "noisy.png", "--out", "out.png", "--device", "cpu"]
+    return subprocess.Popen([*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("preset", ["quick", "scratch"])
+def test_killed_at_any_moment_it_goes_on_and_ends_bit_equal(here, preset):
+    options = ["--preset", preset, "--steps", "60", "--checkpoint", "state", "--quiet"]
+    assert status("restore", "noisy.png", "--out", "whole.png", "--preset", preset, "--steps", 60, "--quiet") == 0
+    random = np.random.default_rng(0)
+    kills = 0
+    while True:
+        process = started(here, *options, "--resume")
+        try:
+            out, err = process.communicate(timeout=2.0 + 1.5 * random.random() if kills < 3 else 120)
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    assert (process.returncode, out, err) == (0, "", "")
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+    assert not Path("state").exists()  # done: there is nothing to go on with
+    assert not list(here.glob(".dipsop-*"))
+
+
+def test_a_checkpoint_holds_tensors_and_no_code_and_of_other_work_is_refused(here, capsys):
+    command = ["restore", "noisy.png", "--out", "out.png", "--checkpoint", "state", "--preset", "scratch"]
+    process = started(here, *command[4:], "--steps", "100000")
+    while not Path("state").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert torch.load("state", weights_only=True)["step"]["iteration"] > 0
+    before = listing(here)
+    for other in (["--steps", "100000", "--seed", "1"], ["--steps", "7"]):
+        assert status(*command, *other, "--device", "cpu", "--resume") == 1
+        assert re.fullmatch(r"dipsop: state is of another picture, .*\.\n", capsys.readouterr().err)
+    Path("state").write_bytes(before["state"][:100])
+    assert status(*command, "--steps", 100000, "--device", "cpu", "--resume") == 1
+    assert re.fullmatch(r"dipsop: state is damaged .*: start anew, without --resume\.\n", capsys.readouterr().err)
+    assert {k: v for k, v in listing(here).items() if k != "state"} == {k: v for k, v in before.items() if k != "state"}
+
+
+def test_resume_needs_a_checkpoint_and_starts_anew_where_there_is_none_yet(here, capsys):
+    assert status("restore", "noisy.png", "--out", "out.png", "--resume", *QUICK) == 2
+    assert "--checkpoint" in capsys.readouterr().err
+    assert status("restore", "noisy.png", "--out", "out.png", "--resume", "--checkpoint", "state", *QUICK) == 0
+
+
+# ---- records ----------------------------------------------------------------------------------------------------
+
+
+def test_a_record_repeats_the_work_bit_for_bit(here, capsys):
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--seed", 3, *QUICK) == 0
+    said = json.loads(Path("r.json").read_text())
+    assert said["job"]["config"]["seed"] == 3
+    assert said["versions"]["dipsop"] == dipsop.__version__
+    assert said["result"]["fraction_corrupted"] > 0
+    assert said["result"]["effective_lambda"] > 0
+    assert all(re.fullmatch(r"[0-9a-f]{64}", said["sha256"][name]) for name in ("source", "out"))
+    capsys.readouterr()
+    assert status("restore", "--from-record", "r.json", "--out", "again.png", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["as_recorded"] is True
+    assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
+
+
+def test_a_record_of_masks_and_of_an_interrupted_run_repeats_too(here):
+    images.save_values(Path("mask.png"), images.load(Path("noisy.png")).values[..., :1] > 0.9)
+    options = ["--mask", "mask.png", "--record", "r.json", "--device", "cpu", "--steps", "100000", "--quiet"]
+    process = started(here, *options, "--preview", "p.png")
+    seen = set()
+    while len(seen) < 3:  # the classical one, and two of the fit's: it has taken steps
+        assert process.poll() is None
+        with suppress(OSError):
+            seen.add(Path("p.png").stat().st_ino)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert json.loads(Path("r.json").read_text())["result"]["reason"] == "interrupted"
+    assert status("restore", "--from-record", "r.json", "--out", "again.png", "--quiet") == 0
+    assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read"), (b"{", "is no record"), (b"[1]", "is no record"), (b'{"job": {}}', "is no record")],
+)
+def test_what_is_no_record_is_said(here, capsys, content, said):
+    if content is not None:
+        Path("r.json").write_bytes(content)
+    assert status("restore", "--from-record", "r.json", "--out", "out.png") == 1
+    assert re.fullmatch(rf"dipsop: r\.json {said}.*\.\n", capsys.readouterr().err)
+
+
+def test_a_record_of_a_picture_that_has_changed_is_refused(here, capsys):
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--quiet", *QUICK) == 0
+    before = Path("out.png").read_bytes()
+    shutil.copy("clean.png", "noisy.png")
+    assert status("restore", "--from-record", "r.json", "--out", "again.png") == 1
+    assert "noisy.png is not the file of the record: bring that one back." in capsys.readouterr().err
+    assert Path("out.png").read_bytes() == before
+    assert not Path("again.png").exists()
+
+
+# ---- previews ---------------------------------------------------------------------------------------------------
+
+
+def test_a_first_preview_is_there_before_torch_is_and_later_ones_are_better(here):
+    clean = images.load(Path("clean.png")).values
+    process = started(here, "--steps", "100000", "--preview", "p.png", "--quiet")
+    while not Path("p.png").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    first = images.load(Path("p.png")).values
+    time.sleep(5)
+    later = images.load(Path("p.png")).values  # whole, whenever it is read
+    process.kill()
+    process.communicate()
+    noisy = images.load(Path("noisy.png")).values
+    assert psnr(noisy, clean) + 5 < psnr(first, clean) < psnr(later, clean)
+    modules = "import sys, dipsop.commands.reading; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("corruption", ["salt-and-pepper", "random-valued"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_first_estimate_is_as_good_as_a_median(corruption, channels):
+    clean = images.load(Path(__file__).parents[1] / "images" / "coffee.png").values[:128, :128, :channels]
+    model = {"salt-and-pepper": noise.salt_and_pepper, "random-valued": noise.random_valued}[corruption]
+    observed = np.rint(255 * model(clean, 0.3, 0)[0]).astype(np.uint8)
+    from skimage.filters import median
+
+    plain = np.stack([median(observed[..., c], np.ones((3, 3), bool)) for c in range(channels)], -1)
+    estimate = first_estimate(observed)
+    assert estimate.shape == observed.shape
+    assert psnr(estimate / np.float32(255), clean) > psnr(plain / np.float32(255), clean) - 0.3
+
+
+# ---- what a person knows ----------------------------------------------------------------------------------------
+
+
+def test_a_known_mask_is_filled_and_nothing_else_is_touched(noisy):
+    clean_part = noisy.copy()
+    mask = np.zeros(noisy.shape[:2], bool)
+    mask[10:12, 5:30] = True
+    result = dipsop.restore(clean_part, replace(CONFIGS[0], steps=3), mask=mask)
+    np.testing.assert_array_equal(result.corrupted, np.broadcast_to(mask[..., None], noisy.shape))
+    np.testing.assert_array_equal(result.image[~mask], noisy[~mask])
+    assert (result.image[mask] != noisy[mask]).mean() > 0.9
+
+
+def test_protected_values_stay_whatever_they_look_like(noisy):
+    protected = np.zeros(noisy.shape, bool)
+    protected[:, :20] = True
+    result = dipsop.restore(noisy, CONFIGS[0], protected=protected)
+    assert not result.corrupted[protected].any()
+    assert result.corrupted[~protected].any()
+
+
+def test_polarity_looks_for_one_side_alone(noisy):
+    for polarity, extreme in (("salt", 1.0), ("pepper", 0.0)):
+        found = dipsop.restore(noisy, replace(CONFIGS[0], polarity=polarity)).corrupted
+        other = noisy == 1 - extreme
+        assert found[noisy == extreme].mean() > 0.4
+        assert found[other].mean() < 0.02
+
+
+def test_more_strength_finds_more(noisy):
+    shares = [dipsop.restore(noisy, replace(CONFIGS[0], strength=s)).corrupted.mean() for s in (1e-6, 1.0, 1e6)]
+    assert shares[0] < shares[1] < shares[2]
+
+
+def test_masks_of_another_shape_or_kind_are_refused(noisy):
+    with pytest.raises(ValueError, match="expected a bool mask of shape"):
+        iter_restore(noisy, mask=np.zeros((3, 3), bool))
+    with pytest.raises(ValueError, match="expected a bool mask"):
+        iter_restore(noisy, mask=np.zeros(noisy.shape[:2], np.uint8))
+    with pytest.raises(ValueError, match="HeldOut"):
+        iter_restore(noisy, "scratch", mask=np.zeros(noisy.shape[:2], bool))
+
+
+def test_a_map_of_what_was_found_is_taken_back_as_a_mask(here):
+    assert status("restore", "noisy.png", "--out", "a.png", "--corruption-map", "map.png", *QUICK) == 0
+    command = ["restore", "noisy.png", "--out", "b.png", "--mask", "map.png", "--corruption-map", "again.png", *QUICK]
+    assert status(*command) == 0
+    assert Path("again.png").read_bytes() == Path("map.png").read_bytes()
+    found = images.load(Path("map.png")).samples > 0
+    noisy, b = (images.load(Path(name)).samples for name in ("noisy.png", "b.png"))
+    np.testing.assert_array_equal(b[~found], noisy[~found])
+
+
+def test_a_mask_that_does_not_fit_and_a_preset_that_takes_none_are_said(here, capsys):
+    images.save_values(Path("mask.png"), np.zeros((5, 5, 1), bool))
+    assert status("restore", "noisy.png", "--out", "out.png", "--mask", "mask.png") == 1
+    assert "mask.png is 5x5 grey, the picture 32x24 RGB" in capsys.readouterr().err
+    assert status("restore", "noisy.png", "--out", "out.png", "--mask", "mask.png", "--preset", "scratch") == 2
+    assert not Path("out.png").exists()
+
+
+# ---- no harm ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp", ".jpg"])
+def test_a_picture_without_corruption_comes_out_as_the_file_it_was(here, capsys, suffix):
+    images.save(Path(f"in{suffix}"), images.load(Path("clean.png")))
+    assert status("restore", f"in{suffix}", "--out", f"out{suffix}", *QUICK) == 0
+    assert "no sparse corruption found" in capsys.readouterr().out
+    assert Path(f"out{suffix}").read_bytes() == Path(f"in{suffix}").read_bytes()
+
+
+def test_a_picture_that_is_replaced_while_it_is_read_is_said(here, monkeypatch):
+    from dipsop.restoration import images as module
+
+    decode = module.decode
+
+    def slow(file, name):
+        Path("noisy.png").write_bytes(Path("clean.png").read_bytes() + b"more")
+        return decode(file, name)
+
+    monkeypatch.setattr(module, "decode", slow)
+    with pytest.raises(dipsop.ImageError, match=r"changed while it was read: try again when it is complete\.$"):
+        images.load(Path("noisy.png"))
+
+
+def test_a_full_disk_costs_no_file(here, capsys):
+    disk = here / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", disk], capture_output=True).returncode
+    if mounted != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        earlier = b"earlier" * 1500
+        (disk / "out.bmp").write_bytes(earlier)
+        images.save_values(Path("large.png"), np.random.default_rng(0).random((60, 60, 3)))
+        assert status("restore", "large.png", "--out", disk / "out.bmp", *QUICK) == 1
+        assert re.fullmatch(r"dipsop: .*out\.bmp could not be written \(no space left.*\n", capsys.readouterr().err)
+        assert listing(disk) == {"out.bmp": earlier}
+    finally:
+        subprocess.run(["umount", disk], check=True)

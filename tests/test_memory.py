@@ -1,0 +1,111 @@
+"""Large pictures: pieces within a budget, no seams, and smaller pieces where memory turns out to be short."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from command_line import QUICK, status
+
+import dipsop
+from dipsop.commands import fitting, memory
+from dipsop.errors import DipsopError
+from dipsop.restoration import images, noise
+from dipsop.restoration.canvas import Canvas
+from dipsop.restoration.picture import Picture
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("text", ["4G", "4GiB", "4 gb", "4096M", "4194304k", "4294967296"])
+def test_amounts_of_memory_are_read_as_people_write_them(text):
+    assert memory.parsed(text) == 4 << 30
+
+
+@pytest.mark.parametrize("text", ["", "much", "0", "-1G", "1X", "G"])
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(typer.BadParameter):
+        memory.parsed(text)
+
+
+@pytest.mark.parametrize("most_pixels", [None, 10**6, 100, 57])
+@pytest.mark.parametrize("size", [(31, 50), (7, 200), (64, 64)])
+def test_pieces_cover_every_value_once_and_are_of_about_one_size(size, most_pixels):
+    picture = Picture(samples=np.zeros((*size, 3), np.uint8))
+    canvas = Canvas(picture, most_pixels)
+    count = np.zeros(size, int)
+    for piece in canvas.pieces:
+        count[piece.inner] += 1
+        rows, columns = piece.inner
+        assert most_pixels is None or (rows.stop - rows.start) * (columns.stop - columns.start) <= most_pixels
+        inner = np.zeros(size)[piece.outer][piece.inner_of_outer]
+        assert inner.shape == (rows.stop - rows.start, columns.stop - columns.start)
+    assert (count == 1).all()
+
+
+def test_a_budget_makes_pieces_and_one_that_is_too_small_a_sentence():
+    picture = Picture(samples=np.zeros((2000, 3000, 3), np.uint8))
+    assert memory.most_pixels(picture, 8 << 30, CPU, Path("a.png")) is None
+    pixels = memory.most_pixels(picture, 1 << 30, CPU, Path("a.png"))
+    assert memory.SMALLEST <= pixels < 6_000_000
+    with pytest.raises(DipsopError, match=r"a\.png needs .* GiB of memory and 0\.5 GiB can be taken: .*\.$"):
+        memory.most_pixels(picture, 500 << 20, CPU, Path("a.png"))
+
+
+@pytest.fixture
+def large(here):
+    rows, columns = np.mgrid[:300, :420]
+    clean = np.stack([rows / 400, columns / 500, (rows + columns) / 900], -1).astype(np.float32)
+    images.save_values(Path("flat.png"), clean)
+    images.save_values(Path("large.png"), noise.random_valued(clean, 0.1, 0)[0])
+    return clean
+
+
+def test_a_picture_in_pieces_is_restored_as_well_and_without_seams(large, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "most_pixels", lambda *_: 150 * 150)
+    command = ["restore", "large.png", "--out", "out.png", "--truth", "flat.png", "--steps", 6, "--device", "cpu"]
+    assert status(*command, "--json", "--quiet") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["pieces"] == 6
+    assert report["steps"] == 36
+    assert report["psnr"] > 40
+    restored = images.load(Path("out.png")).values
+    error = np.abs(restored - large)
+    for border in (150, 300):  # of columns
+        beside = error[:, border - 1 : border + 1].mean()
+        assert beside < 3 * error.mean() + 1e-3
+
+
+def test_short_of_memory_it_goes_on_in_smaller_pieces_and_says_so(large, monkeypatch, capsys):
+    fits, largest = fitting.iter_restore, []
+
+    def short(values, *arguments, **options):
+        largest.append(values.shape[0] * values.shape[1])
+        if values.shape[0] * values.shape[1] > 300 * 300:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: not enough memory")
+        return fits(values, *arguments, **options)
+
+    monkeypatch.setattr(fitting, "iter_restore", short)
+    monkeypatch.setattr(memory, "SMALLEST", 1000)
+    assert status("restore", "large.png", "--out", "out.png", *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"not enough memory: going on in pieces of 0\.\d megapixels", err)
+    assert re.search(r"steps +\d+ in \d+ pieces", out)
+    assert largest[0] == 300 * 420
+
+    monkeypatch.setattr(memory, "SMALLEST", 10**9)
+    assert status("restore", "large.png", "--out", "other.png", *QUICK) == 1
+    assert "needs more memory than there is: close other programs." in capsys.readouterr().err
+    assert not Path("other.png").exists()
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(large, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(fitting, "iter_restore", broken)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        dipsop.cli.main(["restore", "large.png", "--out", "out.png", *QUICK])
