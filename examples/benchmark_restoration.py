@@ -40,6 +40,7 @@ from dipsop.restoration.config import Config
 from dipsop.restoration.quality import Array, psnr
 
 FRAME = 8  # pixels left out on each side for "inner"
+MOST_PSNR = 99.0  # a picture that is the truth, bit for bit
 LOOKS = 20  # how often a course is looked at
 SAMPLES = Path(__file__).parents[1] / "images"
 PICTURES = [SAMPLES / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "camera")]
@@ -67,7 +68,7 @@ class Run:
     """One method on one corrupted picture.
 
     PSNR in dB, of the result and, where the course was looked at, at its peak (inner); seconds; peak memory in bytes;
-    share of the clean values that were changed.
+    share of the clean values that were changed; the course, (step, PSNR inner) each time it was looked at.
     """
 
     picture: str
@@ -79,6 +80,7 @@ class Run:
     seconds: float
     peak_memory: int
     clean_changed: float
+    course: Sequence[tuple[int, float]] | None = None
 
 
 def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -105,8 +107,8 @@ def inner(picture: Array) -> Array:
     return picture[FRAME:-FRAME, FRAME:-FRAME]
 
 
-def fitted(image: Array, truth: Array, config: Config, times: int) -> tuple[Array, float | None]:
-    """Return the end of a fit, and the PSNR at the peak of its course where `times` is given (0: do not look)."""
+def fitted(image: Array, truth: Array, config: Config, times: int) -> tuple[Array, list[tuple[int, float]] | None]:
+    """Return the end of a fit, and its course where `times` is given (0: do not look)."""
     if not times:
         return dipsop.restore(image, config).image, None
     config = replace(config, steps=times * config.steps)
@@ -116,8 +118,8 @@ def fitted(image: Array, truth: Array, config: Config, times: int) -> tuple[Arra
             # What ours would write if it were stopped here. The deep image prior has found nothing: its output is all.
             plain = isinstance(config, dipsop.WholeImage) and config.alpha == 0
             picture = step.network_output() if plain else step.restoration().image
-            course.append(psnr(inner(picture), inner(truth)))
-    return picture, max(course)
+            course.append((step.iteration, min(psnr(inner(picture), inner(truth)), MOST_PSNR)))
+    return picture, course
 
 
 def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None, side: int | None) -> Run:
@@ -125,25 +127,26 @@ def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None
     tune_process()
     truth, image, mask = corrupted(images.load(path).values[:side, :side], corruption, seed)
     start = time.perf_counter()
-    peak = None
+    course = None
     if name in RIVALS:
         picture = RIVALS[name](image, truth)
     else:
         fit, _, times = name.partition("*")
         config = FITS[fit] if steps is None else replace(FITS[fit], steps=steps)
-        picture, peak = fitted(image, truth, config, int(times or 0))
+        picture, course = fitted(image, truth, config, int(times or 0))
     seconds = time.perf_counter() - start
     picture = picture.clip(0, 1).astype(np.float32)
     return Run(
         picture=path.stem,
         corruption=corruption,
         method=name,
-        psnr=min(psnr(picture, truth), 99.0),  # a picture that is the truth, bit for bit
-        psnr_inner=min(psnr(inner(picture), inner(truth)), 99.0),
-        peak_inner=peak,
+        psnr=min(psnr(picture, truth), MOST_PSNR),
+        psnr_inner=min(psnr(inner(picture), inner(truth)), MOST_PSNR),
+        peak_inner=None if course is None else max(value for _, value in course),
         seconds=seconds,
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         clean_changed=float(np.mean(picture[~mask] != image[~mask])),
+        course=course,
     )
 
 
@@ -202,6 +205,24 @@ def table(runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
+def draw_courses(runs: Sequence[Run], path: Path) -> None:
+    """PSNR against steps of all fits whose course was looked at, a panel for every method."""
+    from matplotlib.figure import Figure
+
+    courses = [run for run in runs if run.course]
+    names = list(dict.fromkeys(run.method for run in courses))
+    figure = Figure(figsize=(4.2 * len(names), 4.5), layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for panel, name in zip(panels, names, strict=True):
+        for run in (run for run in courses if run.method == name):
+            steps, values = zip(*run.course or (), strict=True)
+            panel.plot(steps, values, label=f"{run.picture}, {run.corruption}")
+        panel.set(title=name, xlabel="step", ylabel="PSNR without the outer 8 pixels, dB")
+        panel.grid(True, alpha=0.3)
+        panel.legend(fontsize=6)
+    figure.savefig(path, dpi=110)
+
+
 def machine() -> dict[str, Any]:
     """Say what the numbers were measured on."""
     versions = {}
@@ -220,7 +241,7 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the benchmark and write DIR/benchmark.md and DIR/benchmark.json."""
+    """Run the benchmark and write DIR/benchmark.md, DIR/benchmark.json and the courses in DIR/courses.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", nargs="+", type=Path, default=PICTURES, help="clean pictures (default: images/)")
     parser.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="kind:fraction[:shared][:grey], ...")
@@ -248,6 +269,8 @@ def main() -> None:
         record = {"command": sys.argv, **settings, **machine(), "runs": [asdict(run) for run in runs]}
         (a.out / "benchmark.json").write_text(json.dumps(record, indent=1))
         (a.out / "benchmark.md").write_text(table(runs) + "\n")
+    if any(run.course for run in runs):
+        draw_courses(runs, a.out / "courses.png")
     print(table(runs))
 
 

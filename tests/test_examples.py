@@ -11,6 +11,7 @@ import benchmark_restoration
 import gallery
 import numpy as np
 import pytest
+import real_damage
 import rivals
 import speed
 import train_start
@@ -50,6 +51,9 @@ def test_benchmark_measures_methods_on_corrupted_pictures(sample, tmp_path, monk
     assert len(runs) == len(record) == 10
     course = runs["random-valued:0.3", "DIP-l1*2"]
     assert course["peak_inner"] >= course["psnr_inner"]
+    assert [step for step, _ in course["course"]] == [1, 2, 3, 4, 5, 6]
+    assert max(value for _, value in course["course"]) == course["peak_inner"]
+    assert images.load(tmp_path / "courses.png").values.shape[1] > 400
     assert runs["salt-and-pepper:0.5", "extremes filled"]["psnr"] > runs["salt-and-pepper:0.5", "best median"]["psnr"]
     assert runs["random-valued:0.3", "best median"]["psnr"] > runs["random-valued:0.3", "input"]["psnr"] + 5
     assert all(run["peak_memory"] > 1e7 for run in runs.values())
@@ -159,3 +163,23 @@ def test_gallery_shows_every_rival_and_the_corruption_found(sample, tmp_path, mo
         [str(sample), "--corruptions", "random-valued:0.3:grey", "--crop", "0", "0", "20", "20", "--out", str(out)]
     )
     assert images.load(out).values.shape[1] > 7 * 200
+
+
+def test_real_damage_shows_every_kind_before_and_after(tmp_path):
+    out = tmp_path / "damage.png"
+    real_damage.main(["--steps", "1", "--kinds", "page with specks", "holes", "--out", str(out)])
+    height, width, _ = images.load(out).values.shape
+    assert height > 400
+    assert width > 600
+
+
+@pytest.mark.parametrize("kind", real_damage.kinds())
+def test_every_kind_of_damage_is_sparse_but_that_of_all_values(kind):
+    make, damage = real_damage.kinds()[kind]
+    clean = make()
+    damaged = damage(clean, np.random.default_rng(0))
+    assert damaged.shape == clean.shape
+    assert min(damaged.min(), clean.min()) >= 0
+    assert max(damaged.max(), clean.max()) <= 1
+    changed = (damaged != clean).mean()
+    assert changed > 0.9 if kind == "Gaussian noise" else 0.001 < changed < 0.12
