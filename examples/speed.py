@@ -5,7 +5,8 @@
 
 Convolution rate: the best that 3×3 convolutions reach here, forward and backward, at the crops of a step, counted by
 their floating-point operations; a step's rate is its operations over its time, all that it does besides included.
-Pictures for the sizes are a sample, resized, with random values on 30 % of its values. "Seam": the mean absolute jump
+Pictures for the sizes are a sample, resized, with random values on 30 % of its values; PSNR is that of the result and
+of the best median filter, which the truth picks, in dB. "Seam": the mean absolute jump
 of f across the borders of the tiles over that across the lines beside them; 1 where no seam shows.
 """
 
@@ -25,16 +26,19 @@ import numpy as np
 import torch
 from benchmark_restoration import SAMPLES, machine
 from PIL import Image
+from rivals import best_median
 from torch.utils.flop_counter import FlopCounterMode
 
 import dipsop
+from dipsop.commands.tuning import tune_process
 from dipsop.precision import autocast
 from dipsop.restoration import noise
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import TILE, HeldOutFit
-from dipsop.restoration.quality import Array
+from dipsop.restoration.quality import Array, psnr
 
 SIZES = ["64x64", "128x128", "256x256", "512x512", "1024x1024", "2048x1536", "4000x3000"]
+MOST_PIXELS_OF_MEDIAN = 4_000_000  # takes minutes beyond
 QUICK = cast(dipsop.HeldOut, dipsop.PRESETS["quick"])
 
 
@@ -69,18 +73,19 @@ def convolution_rate() -> float:
 
 def step_rate() -> tuple[float, float, float]:
     """Return FLOP and seconds of a step of `quick` at 512×512, and the seconds of a judgement."""
-    fit = HeldOutFit(as_tensor(sample(512, 512), torch.device("cpu")), replace(QUICK, first_judgements=0))
+    fit = HeldOutFit(as_tensor(sample(512, 512)[1], torch.device("cpu")), replace(QUICK, first_judgements=0))
     with FlopCounterMode(display=False) as counter:
         fit.step(0.0)
     flop = float(counter.get_total_flops())
     return flop, median_seconds(lambda: fit.step(0.0), 40), median_seconds(fit.judge, 3)
 
 
-def sample(width: int, height: int) -> Array:
-    """The astronaut, resized and corrupted, (height, width, 3)."""
+def sample(width: int, height: int) -> tuple[Array, Array]:
+    """The astronaut, resized, clean and corrupted, (height, width, 3)."""
     with Image.open(SAMPLES / "astronaut.png") as picture:
         resized = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    return noise.random_valued(np.asarray(resized, np.float32) / 255, 0.3, seed=0)[0]
+    clean = np.asarray(resized, np.float32) / np.float32(255)
+    return clean, noise.random_valued(clean, 0.3, seed=0)[0]
 
 
 def seam(f: Array) -> float:
@@ -101,14 +106,18 @@ def seam(f: Array) -> float:
 def measure(size: str, preset: str) -> dict[str, Any]:
     """Restore one picture in this process."""
     width, height = map(int, size.split("x"))
-    image = sample(width, height)
+    tune_process()
+    clean, image = sample(width, height)
     start = time.perf_counter()
     result = dipsop.restore(image, preset)
+    seconds, memory = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "size": size,
         "pixels": width * height,
-        "seconds": time.perf_counter() - start,
-        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "seconds": seconds,
+        "peak_memory": memory,
+        "psnr": psnr(result.image, clean),
+        "psnr_best_median": psnr(best_median(image, clean), clean) if width * height <= MOST_PIXELS_OF_MEDIAN else None,
         "seam": seam(result.network_output),
     }
 
@@ -137,6 +146,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("speed"))
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
+    tune_process()
     best = convolution_rate()
     flop, step, judgement = step_rate()
     record = {
@@ -155,7 +165,9 @@ def main() -> None:
             row = process.submit(measure, size, a.preset).result()
         rows.append(row)
         print(
-            f"{size}: {row['seconds']:.0f} s, {row['peak_memory'] / 2**30:.2f} GiB, seam {row['seam']:.3f}", flush=True
+            f"{size}: {row['seconds']:.0f} s, {row['peak_memory'] / 2**30:.2f} GiB, {row['psnr']:.1f} dB, "
+            f"seam {row['seam']:.3f}",
+            flush=True,
         )
         (a.out / "speed.json").write_text(json.dumps({**record, "sizes": rows}, indent=1))
     if rows:

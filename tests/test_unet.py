@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from dipsop.restoration.unet import PredictorUNet, SkipUNet
+from dipsop.restoration.unet import PredictorUNet, SkipUNet, _Doubled, _Halved
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 70), (33, 64), (100, 37)])
@@ -52,3 +53,17 @@ def test_predictor_learns_through_every_parameter():
     nn.init.normal_(network.last.weight)
     network(torch.rand(1, 4, 16, 16)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("fast", "plain"),
+    [(_Halved.apply, lambda x: F.avg_pool2d(x, 2)), (_Doubled.apply, lambda x: F.interpolate(x, scale_factor=2))],
+)
+def test_halving_and_doubling_have_the_gradients_of_pytorchs_own(fast, plain):
+    x = torch.randn(2, 3, 8, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    gradients = []
+    for operation in (fast, plain):
+        y = operation(x)
+        gradients.append(torch.autograd.grad((y * torch.arange(y.numel()).view_as(y)).sum(), x)[0])
+    torch.testing.assert_close(*gradients)
+    assert torch.equal(fast(x), plain(x))

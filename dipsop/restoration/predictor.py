@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dipsop.dtype import Dtype
 from dipsop.precision import autocast
-from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean
+from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean, weighted_means
 from dipsop.restoration.unet import PredictorUNet
 
 LEAST_SIGMA = 0.006
@@ -65,8 +65,9 @@ class HeldOutPredictor(nn.Module):
         seen = trust + LEAST_TRUST
         filling = weighted_mean(y, seen, near)
         detail = trust * (y - filling)
-        sigma = 2 * weighted_mean(detail.abs(), seen, around).mean(1, keepdim=True).clamp(min=LEAST_SIGMA / 2)
-        slope = (filling - weighted_mean(y, seen, around)) / sigma
+        deviation, level = weighted_means([detail.abs(), y], seen, around)
+        sigma = 2 * deviation.mean(1, keepdim=True).clamp(min=LEAST_SIGMA / 2)
+        slope = (filling - level) / sigma
         detail = detail / sigma
         inputs = [
             detail.clamp(-MOST_DETAIL, MOST_DETAIL),

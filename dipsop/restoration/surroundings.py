@@ -4,6 +4,8 @@ All on tensors (N, C, H, W), channel by channel, with a weight in [0, 1] for eve
 has weight 0, so that borders need no padding rule.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,8 +38,14 @@ def weighted_mean(values: Tensor, weight: Tensor, window: Tensor) -> Tensor:
     ----------
     Knutsson, Westin, "Normalized and differential convolution", CVPR 1993.
     """
+    return weighted_means([values], weight, window)[0]
+
+
+def weighted_means(values: Sequence[Tensor], weight: Tensor, window: Tensor) -> list[Tensor]:
+    """Return the `weighted_mean` of several under one weight, all by one convolution."""
     nothing = 1e-7
-    return (local_sum(values * weight, window) + nothing * values.mean()) / (local_sum(weight, window) + nothing)
+    *sums, total = local_sum(torch.cat([*(v * weight for v in values), weight], 1), window).chunk(len(values) + 1, 1)
+    return [(s + nothing * v.mean()) / (total + nothing) for s, v in zip(sums, values, strict=True)]
 
 
 def weighted_median(values: Tensor, weight: Tensor, window: Tensor, levels: int = 32) -> Tensor:
