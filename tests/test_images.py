@@ -2,7 +2,9 @@
 
 import io
 import os
+import resource
 import struct
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -525,13 +527,18 @@ def mutated(data, rng):
 
 
 def fuzz(tmp_path, rounds, seed):
-    """Give the number of mutated files that were refused; anything but ImageError comes out as it is."""
+    """Give the number of mutated files that were refused; anything but ImageError comes out as it is.
+
+    None may take long, or much memory.
+    """
     rng, refusals = np.random.default_rng(seed), 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, write in SMALL.items():
         write(tmp_path / name)
         whole = (tmp_path / name).read_bytes()
         for _ in range(rounds):
             (tmp_path / name).write_bytes(mutated(whole, rng))
+            start = time.perf_counter()
             try:
                 picture = load(tmp_path / name)
             except ImageError as error:
@@ -541,6 +548,8 @@ def fuzz(tmp_path, rounds, seed):
                 save(tmp_path / "out.tif", picture)
                 if picture.samples.dtype in (np.uint8, np.uint16):
                     save(tmp_path / "out.png", picture)
+            assert time.perf_counter() - start < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
     return refusals
 
 

@@ -311,3 +311,17 @@ def test_a_full_disk_costs_no_file(here, capsys):
         assert listing(disk) == {"out.bmp": earlier}
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+def test_time_left_is_within_a_fifth_of_the_truth_from_a_tenth_of_the_run_on():
+    clean = images.load(Path(__file__).parents[1] / "images" / "coffee.png").values[:256, :256]
+    said = []
+    start = time.perf_counter()
+    for step in iter_restore(noise.random_valued(clean, 0.3, 0)[0], replace(dipsop.PRESETS["quick"], steps=200)):
+        if step.done > 0.1:
+            said.append((time.perf_counter() - start, step.seconds_left))
+    step.restoration()
+    end = time.perf_counter() - start
+    worst = max(abs(left - (end - now)) / (end - now) for now, left in said)
+    assert worst < 0.2, worst
