@@ -65,6 +65,13 @@ def test_json_is_one_object_with_all_that_a_script_asks_for(here: Path, capsys: 
     assert Path("out.png").read_bytes() == before
 
 
+def test_a_lossy_output_is_said_to_be_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("restore", "noisy.png", "--out", "out.jpg", *QUICK) == 0
+    assert "JPEG rounds all values once more" in capsys.readouterr().out
+    assert status("restore", "noisy.png", "--out", "out.png", *QUICK) == 0
+    assert "JPEG" not in capsys.readouterr().out
+
+
 def test_quiet_says_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("restore", "noisy.png", "--out", "out.png", "--quiet", *QUICK) == 0
     assert capsys.readouterr() == ("", "")

@@ -17,6 +17,7 @@ from dipsop.commands.stopping import Stopping
 from dipsop.errors import DivergenceError
 from dipsop.files import as_json, save_json, shown
 from dipsop.restoration import images
+from dipsop.restoration.encode import format_of
 from dipsop.restoration.picture import Picture
 from dipsop.restoration.quality import Array, psnr, ssim
 from dipsop.restoration.trace import curves, record, save_figure
@@ -148,6 +149,8 @@ def in_words(report: Mapping[str, Any]) -> str:
         else "no sparse corruption found",
         "steps": f"{report['steps']}{pieces} in {report['seconds']:.1f} s on {report['device']} ({report['reason']})",
     }
+    if percent and format_of(Path(report["out"])) == "JPEG":
+        lines["note"] = "JPEG rounds all values once more: a .png or .tif keeps those that were not corrupted"
     if "psnr" in report:
         lines["PSNR"] = f"{report['psnr']:.2f} dB, before {report['psnr_input']:.2f} dB"
         lines["SSIM"] = f"{report['ssim']:.4f}"
