@@ -79,6 +79,9 @@ class Evidence:
         self.scale = torch.full_like(y, least_residual)
         self.share = torch.tensor(0.3, device=y.device)
         self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
+        _, channels, height, width = y.shape
+        self.by_row = torch.ones(1, channels, height, 1, device=y.device)
+        self.by_column = torch.ones(1, channels, 1, width, device=y.device)
         self._window = ring(2.0, 5, y.device)
 
     def update(self, predicted: Tensor, scale: Tensor, rounds: int = 2) -> None:
@@ -100,10 +103,10 @@ class Evidence:
         for _ in range(rounds):
             for rows in bands(self.y):
                 self.scale[..., rows, :] = self._calibrated(scale, distance, rows)
-            by_row, by_column = self._line_factors(distance)
+            self.by_row, self.by_column = self._line_factors(distance)
             for rows in bands(self.y):
                 band = self.scale[..., rows, :]
-                band *= torch.maximum(by_row[..., rows, :], by_column)
+                band *= torch.maximum(self.by_row[..., rows, :], self.by_column)
                 self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
                 if innocent is not None:
                     self.trust[..., rows, :].masked_fill_(innocent[..., rows, :], 1)
@@ -144,7 +147,8 @@ class Evidence:
 
     def state(self) -> dict[str, Tensor]:
         """What was judged so far."""
-        return {"trust": self.trust, "scale": self.scale, "share": self.share, "density": self.density}
+        names = ("trust", "scale", "share", "density", "by_row", "by_column")
+        return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from a state."""
@@ -159,10 +163,15 @@ class Evidence:
         return other_side if self.protected is None else other_side | self.protected
 
     def _calibrated(self, scale: Tensor, distance: Tensor, rows: slice) -> Tensor:
-        """b: the scale said, times the ratio of the trusted residuals around to what is said of them."""
+        """b: the scale said, times the ratio of the trusted residuals around to what is said of them.
+
+        Lines that are wrong as a whole do not count: all of such a line is trusted, and its residuals would enlarge b
+        around, until its neighbours are trusted whatever they hold.
+        """
         reach = self._window.shape[-1] // 2
         around = slice(max(0, rows.start - reach), rows.stop + reach)
-        weight = self.trust[..., around, :] + LEAST_TRUST
+        wrong = torch.maximum(self.by_row[..., around, :], self.by_column) > 1
+        weight = self.trust[..., around, :].masked_fill(wrong, 0) + LEAST_TRUST
         seen, said = (weighted_mean(x[..., around, :].abs(), weight, self._window) for x in (distance, scale))
         b = scale[..., around, :] * seen / said.clamp(min=1e-4)
         return b[..., rows.start - around.start :, :][..., : rows.stop - rows.start, :].clamp(
