@@ -88,6 +88,20 @@ def test_rows_and_columns_that_are_wrong_as_a_whole_are_left_alone():
     assert found[elsewhere].float().mean() > 0.98
 
 
+def test_a_line_that_is_wrong_as_a_whole_does_not_blind_its_neighbours():
+    clean, y, bad = observation(7, 1, 3, 64, 64, share=0.2)
+    y = y.clone()
+    y[..., 30, :] = torch.rand(64, generator=torch.Generator().manual_seed(8))
+    evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
+    for _ in range(6):
+        evidence.update(clean.clone(), torch.full_like(y, 0.02))
+    assert evidence.found()[..., 30, :].float().mean() < 0.1
+    near = [28, 29, 31, 32]
+    assert evidence.scale[..., near, :].median() < 1.3 * evidence.scale.median()
+    far = (bad & ((y - clean).abs() > 0.1))[..., near, :]
+    assert evidence.found()[..., near, :][far].float().mean() > 0.98
+
+
 def test_true_black_and_white_are_trusted_where_they_are_expected():
     """A third of the values are black or white by corruption, and a white area is white in truth."""
     random = torch.Generator().manual_seed(8)
