@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from dipsop.restoration.config import Polarity
-from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean
+from dipsop.restoration.surroundings import LEAST_TRUST, local_sum, ring, weighted_mean
 from dipsop.sop import SparseCorruption, effective_lambda
 
 LEVELS = 256
@@ -41,6 +41,8 @@ LEAST_SHARE, MOST_SHARE = 1e-5, 0.8
 # A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
 MOST_OFF = 2.0
 TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
+CLUSTERED = 0.1  # the same of a pixel's neighbours: from there on corruption is taken to come in clusters
+LEAST_CLUSTERED = 0.002  # share of pixels of which that can be said
 
 
 class Evidence:
@@ -84,7 +86,7 @@ class Evidence:
         self.by_column = torch.ones(1, channels, 1, width, device=y.device)
         self._window = ring(2.0, 5, y.device)
 
-    def update(self, predicted: Tensor, scale: Tensor, rounds: int = 2) -> None:
+    def update(self, predicted: Tensor, scale: Tensor, rounds: int = 2, remember: bool = False) -> None:
         """Judge every value anew by its residual against a prediction made without seeing it.
 
         Parameters
@@ -92,7 +94,13 @@ class Evidence:
         predicted, scale : Tensor, the shape of y; overwritten
             What the values are predicted to be, and how far off that is said to be in the mean. Only what it says of
             one value against another counts: how far off it is in all, the residuals of trusted values tell.
+        rounds : int
+            Of expectation maximization.
+        remember : bool
+            What was found corrupted once stays so: u and v that have grown do not shrink again. A network that goes on
+            learning from the part of a scratch that was missed comes to predict the part that was found, too.
         """
+        before = self.trust.clone() if remember else None
         # A value at either end of the range stands for all beyond: it begins half a level inside, and is the more
         # likely, the further the prediction lies beyond that.
         distance = predicted.clamp_(0, 1).sub_(self.y)
@@ -110,6 +118,8 @@ class Evidence:
                 self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
                 if innocent is not None:
                     self.trust[..., rows, :].masked_fill_(innocent[..., rows, :], 1)
+            if before is not None:
+                torch.minimum(self.trust, before, out=self.trust)
             self.share = (1 - self.trust.mean()).clamp(LEAST_SHARE, MOST_SHARE)
             self.density = self._level_density()
 
@@ -132,6 +142,19 @@ class Evidence:
             together += float(s.prod(1).sum())
         by_chance = (suspect * channels / self.y.numel()) ** (channels - 1)
         return together / max(suspect, 1e-6) > by_chance + TOGETHER * (1 - by_chance)
+
+    def comes_in_clusters(self) -> bool:
+        """Whether neighbours of corrupted pixels are, more often than by chance: scratches, letters, grains."""
+        neighbours = torch.full((3, 3), 1 / 8, device=self.y.device)
+        neighbours[1, 1] = 0
+        suspect = total = beside = 0.0
+        for rows in bands(self.y):
+            s = 1 - self.trust[..., rows, :].amin(1, keepdim=True)
+            suspect += float(s.sum())
+            beside += float((s * local_sum(s, neighbours)).sum())
+            total += s.numel()
+        by_chance = suspect / total
+        return by_chance > LEAST_CLUSTERED and beside / suspect > by_chance + CLUSTERED * (1 - by_chance)
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""

@@ -9,7 +9,7 @@ The network starts from weights that are shipped (start.py) or from nothing.
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from dipsop.restoration.tiles import Tile, tiles
 from dipsop.sop import SparseCorruption
 
 TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
+BLOCK = 4  # pixels: wider than a thin scratch
 LAST_JUDGEMENT = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 
@@ -56,7 +57,7 @@ class HeldOutFit:
             config.strength,
             protected,
         )
-        self._by_pixel = self.evidence.hits_pixels()
+        self._look_at_pattern()
         start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
@@ -77,8 +78,8 @@ class HeldOutFit:
         if self._taken < self._first_judgements:
             self.judge()
         y, trust = self._crops(self.y, self.evidence.trust)
-        share = self.config.most_hidden * self._uniform(len(y), 1, 1, 1)
-        hidden = (self._uniform(*self._hidden_shape(y)) < share).float()
+        share = self.config.most_hidden * self._uniform((len(y), 1, 1, 1))
+        hidden = (self._spread(self._uniform, y) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         self._optimizer.zero_grad()
         value.backward()
@@ -105,17 +106,17 @@ class HeldOutFit:
         for tile in _tiles(self.y):
             y, trust = self.y[..., *tile.outer], self.evidence.trust[..., *tile.outer]
             # Hidden in turn, part by part.
-            shape, parts = self._hidden_shape(y), self.config.parts
-            part = torch.randint(0, parts, shape, generator=self._random, device=y.device, dtype=torch.uint8)
-            for k in range(parts):
+            part = self._spread(self._part, y)
+            for k in range(self.config.parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
                 hidden = hidden[..., *tile.inner_of_outer]
                 for whole, said in ((value, prediction.value), (scale, prediction.scale)):
                     part_of_whole = whole[..., *tile.inner]
                     part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
-        self.evidence.update(value, scale)
-        self._by_pixel = self.evidence.hits_pixels()
+        made = min(self._taken, self._first_judgements) + self._judged
+        self.evidence.update(value, scale, remember=self._block > 1 and made >= max(1, self._first_judgements))
+        self._look_at_pattern()
         self._judgement_seconds = time.perf_counter() - begin
         self.seconds_aside += self._judgement_seconds
 
@@ -159,6 +160,7 @@ class HeldOutFit:
             "taken": self._taken,
             "judged": self._judged,
             "by_pixel": self._by_pixel,
+            "block": self._block,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -169,7 +171,8 @@ class HeldOutFit:
         self.evidence.load(state["evidence"])
         for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
             generator.set_state(saved)
-        self._taken, self._judged, self._by_pixel = state["taken"], state["judged"], state["by_pixel"]
+        self._taken, self._judged = state["taken"], state["judged"]
+        self._by_pixel, self._block = state["by_pixel"], state["block"]
 
     def seconds_aside_left(self) -> float:
         """How long what is not a step is going to take: judgements, and the looks of the last prediction."""
@@ -189,14 +192,29 @@ class HeldOutFit:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
         return self.config.lr * warm * max(0.02, min(1.0, 2 - 2 * done))
 
-    def _hidden_shape(self, y: Tensor) -> tuple[int, ...]:
-        """Values are hidden one by one, or where corruption hits whole pixels, pixel by pixel.
+    def _look_at_pattern(self) -> None:
+        """Find out what is to be hidden together: what is corrupted together would speak for each other."""
+        clustered = self.evidence.comes_in_clusters()
+        self._by_pixel = clustered or self.evidence.hits_pixels()
+        self._block = BLOCK if clustered else 1
 
-        Else the other channels of such a pixel, as corrupted as it is, would speak for it.
-        """
-        return (len(y), 1, *y.shape[2:]) if self._by_pixel else tuple(y.shape)
+    def _spread(self, draw: Callable[[tuple[int, ...]], Tensor], y: Tensor) -> Tensor:
+        """Draw for every value; once for a pixel or a block of them where these are corrupted together."""
+        channels = 1 if self._by_pixel else y.shape[1]
+        height, width = y.shape[2:]
+        if self._block == 1:
+            return draw((len(y), channels, height, width))
+        top, left = torch.randint(self._block, (2,), generator=self._cpu_random).tolist()
+        blocks = draw((len(y), channels, height // self._block + 2, width // self._block + 2))
+        spread = blocks.repeat_interleave(self._block, 2).repeat_interleave(self._block, 3)
+        return spread[..., top : top + height, left : left + width]
 
-    def _uniform(self, *shape: int) -> Tensor:
+    def _part(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(
+            0, self.config.parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8
+        )
+
+    def _uniform(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self._random, device=self.y.device)
 
     def _crops(self, *pictures: Tensor) -> list[Tensor]:
