@@ -249,6 +249,20 @@ def test_flips_are_undone():
     assert all(torch.equal(unflipped(flipped(tile, f), f), tile) for f in range(8))
 
 
+def test_a_fit_whose_weights_leap_goes_on_from_their_mean():
+    image = np.random.default_rng(0).random((40, 40, 3), dtype=np.float32)
+    fit = HeldOutFit(as_tensor(image, torch.device("cpu")), dipsop.HeldOut(steps=40, crop=32, widths=(8, 8)))
+    usual = max(float(fit.step(k / 40)) for k in range(20))
+    with torch.no_grad():
+        for weight in fit.predictor.parameters():
+            weight.mul_(100)
+    said = float(fit.step(0.5))
+    assert said < 4 * usual
+    mean = fit._mean_predictor.state_dict()
+    assert all(torch.equal(weight, mean[name]) for name, weight in fit.predictor.state_dict().items())
+    assert max(float(fit.step(0.5)) for _ in range(5)) < 1.5 * usual
+
+
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):
     image, _ = random_valued(scene(150, 170), 0.3, seed=0)
     fit = HeldOutFit(as_tensor(image, torch.device("cpu")), HeldOut(steps=9, judgements=1, flips=1, dtype="float32"))

@@ -57,7 +57,8 @@ class HeldOut(FitConfig):
     first_judgements : int
         At how many steps from the first on such a start judges all values.
     lr : float
-        Adam's rate: warmed up over `warmup` steps, constant over the first half, then linear to 2 % of it.
+        Adam's rate: warmed up over `warmup` steps, constant for `hold` steps, then falling with the root of the steps,
+        and over the second half of the budget no slower than linearly to 2 % of it.
     averaging : float in [0, 1)
         Share of the old in the running mean of the weights.
     crop, batch : int
@@ -84,6 +85,7 @@ class HeldOut(FitConfig):
     lr: float = 2e-3
     averaging: float = 0.98
     warmup: int = 20
+    hold: int = 250
     crop: int = 128
     batch: int = 2
     most_hidden: float = 0.45

@@ -8,6 +8,7 @@ The network starts from weights that are shipped (start.py) or from nothing.
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from dipsop.restoration.tiles import Tile, tiles
 from dipsop.sop import SparseCorruption
 
 TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
+LEAP = 3.0  # times the usual loss
 BLOCK = 4  # pixels: wider than a thin scratch
 LAST_JUDGEMENT = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
@@ -68,7 +70,7 @@ class HeldOutFit:
         # What judges and answers is the mean of the weights over the last steps: a single step's are a noisy draw.
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
-        self._taken, self._judged = 0, 0
+        self._taken, self._judged, self._usual_loss = 0, 0, math.inf
         self._first_judgements = config.first_judgements if start else 0
         self._judgement_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
@@ -81,6 +83,8 @@ class HeldOutFit:
         share = self.config.most_hidden * self._uniform((len(y), 1, 1, 1))
         hidden = (self._spread(self._uniform, y) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
+        if self._has_leapt(value):
+            return value.detach().clamp(max=LEAP * self._usual_loss)
         self._optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
@@ -91,10 +95,30 @@ class HeldOutFit:
         with torch.no_grad():
             means, weights = list(self._mean_predictor.parameters()), list(self.predictor.parameters())
             torch._foreach_lerp_(means, weights, max(1 - self.config.averaging, 1 / (self._taken + 1)))
+        self._judge_if_due(done)
+        return value.detach()
+
+    def _has_leapt(self, value: Tensor) -> bool:
+        """Put the mean weights back where the loss has leapt, and leave the step out.
+
+        A network without normalization can leave its way within a few steps, once in some thousand, and takes hundreds
+        to come back. An accelerator is asked for the loss only once in a while: asking waits for it.
+        """
+        if self.y.device.type != "cpu" and self._taken % 50:
+            return False
+        now = float(value.detach())
+        leapt = now > LEAP * self._usual_loss
+        if leapt:
+            self.predictor.load_state_dict(self._mean_predictor.state_dict())
+            self._taken += 1
+        else:
+            self._usual_loss = now if math.isinf(self._usual_loss) else 0.95 * self._usual_loss + 0.05 * now
+        return leapt
+
+    def _judge_if_due(self, done: float) -> None:
         if done >= LAST_JUDGEMENT * (self._judged + 1) / self.config.judgements:
             self.judge()
             self._judged += 1
-        return value.detach()
 
     @torch.no_grad()
     def judge(self) -> None:
@@ -159,6 +183,7 @@ class HeldOutFit:
             "random": [self._cpu_random.get_state(), self._random.get_state()],
             "taken": self._taken,
             "judged": self._judged,
+            "usual_loss": self._usual_loss,
             "by_pixel": self._by_pixel,
             "block": self._block,
         }
@@ -171,7 +196,7 @@ class HeldOutFit:
         self.evidence.load(state["evidence"])
         for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
             generator.set_state(saved)
-        self._taken, self._judged = state["taken"], state["judged"]
+        self._taken, self._judged, self._usual_loss = state["taken"], state["judged"], state["usual_loss"]
         self._by_pixel, self._block = state["by_pixel"], state["block"]
 
     def seconds_aside_left(self) -> float:
@@ -190,7 +215,8 @@ class HeldOutFit:
 
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
-        return self.config.lr * warm * max(0.02, min(1.0, 2 - 2 * done))
+        held = math.sqrt(self.config.hold / max(self.config.hold, self._taken))
+        return self.config.lr * warm * max(0.02, min(held, 2 - 2 * done))
 
     def _look_at_pattern(self) -> None:
         """Find out what is to be hidden together: what is corrupted together would speak for each other."""
