@@ -3,6 +3,7 @@
     python examples/real_damage.py --out images/real_damage.png
 
 Draws a row for every kind: the damaged picture, what `dipsop restore` makes of it, and the corruption that it found.
+Dust, scratches and lettering are done with --scratches.
 images/real_damage.md shows the picture and says what to learn from it.
 """
 
@@ -94,9 +95,13 @@ def page() -> Array:
     return (np.asarray(paper, np.float32)[..., None] / 255 - shade[:, None, None]).clip(0, 1)
 
 
+SCRATCHES = ("dust on a scan", "scratches, lettering", "wide scratches")  # what a person would say of them
+
+
 def kinds() -> dict[str, tuple[Callable[[], Array], Damage]]:
     """Every kind of damage with the picture that it is done to."""
     return {
+        "clean page": (page, lambda clean, rng: clean),
         "dust on a scan": (lambda: sample("coffee", 70, 150), specks),
         "dead pixels": (lambda: sample("astronaut", 0, 120), dead_pixels),
         "page with specks": (page, salt),
@@ -109,13 +114,20 @@ def kinds() -> dict[str, tuple[Callable[[], Array], Damage]]:
 
 def row(name: str, clean: Array, damage: Damage, config: dipsop.HeldOut) -> dict[str, tuple[Array, str]]:
     """Damage, restore, and return what is to be seen with its caption."""
-    damaged = (np.rint(255 * damage(clean, np.random.default_rng(0))) / 255).astype(np.float32)
+    clean, damaged = (
+        (np.rint(255 * picture) / 255).astype(np.float32)
+        for picture in (clean, damage(clean, np.random.default_rng(0)))
+    )
     result = dipsop.restore(damaged, config)
     return {
-        "damaged": (damaged, f"{name}, {psnr(damaged, clean):.1f} dB"),
-        "restored": (result.image, f"restored, {psnr(result.image, clean):.1f} dB"),
+        "damaged": (damaged, f"{name}, {_decibel(damaged, clean)}"),
+        "restored": (result.image, f"restored, {_decibel(result.image, clean)}"),
         "found": (result.corrupted.max(2, keepdims=True).astype(np.float32), f"found, {result.corrupted.mean():.2%}"),
     }
+
+
+def _decibel(picture: Array, clean: Array) -> str:
+    return "no change" if np.array_equal(picture, clean) else f"{psnr(picture, clean):.1f} dB"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,7 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quick = dipsop.PRESETS["quick"]
     assert isinstance(quick, dipsop.HeldOut)
     config = quick if a.steps is None else replace(quick, steps=a.steps)
-    rows = [row(name, make(), damage, config) for name, (make, damage) in kinds().items() if name in a.kinds]
+    rows = [
+        row(name, make(), damage, replace(config, scratches=name in SCRATCHES))
+        for name, (make, damage) in kinds().items()
+        if name in a.kinds
+    ]
     grid(rows, None, a.out)
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -142,3 +143,36 @@ def test_pixels_hit_as_a_whole_are_told_from_values_hit_one_by_one(share):
     by_pixel = Evidence(y, 1 - hit * (torch.rand(y.shape, generator=random) < 0.8), 0.006, shared=False)
     assert by_pixel.hits_pixels()
     assert Evidence(y[:, :1], torch.ones(1, 1, 64, 64), 0.006, shared=False).hits_pixels()
+
+
+def strokes(share, seed=11):
+    """Lines across a picture until they cover a share of it, bool (1, 3, 96, 96)."""
+    random = np.random.default_rng(seed)
+    drawn = np.zeros((96, 96), bool)
+    while drawn.mean() < share:
+        at, slope = random.integers(0, 96), random.random()
+        columns = np.arange(96)
+        drawn[(at + (slope * columns).astype(int)) % 96, columns] = True
+    return torch.from_numpy(drawn).expand(1, 3, 96, 96)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.2])
+def test_strokes_are_told_from_scattered_values(share):
+    y = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(12))
+    drawn = strokes(share)
+    evidence = Evidence(y, (~drawn).float(), 0.006, shared=False)
+    assert evidence.clusters() == pytest.approx(float(drawn.float().mean()), abs=0.01)
+    scattered = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(13)) < share
+    assert Evidence(y, (~scattered).float().expand_as(y), 0.006, shared=False).clusters() == 0
+    assert Evidence(y, torch.ones_like(y), 0.006, shared=False).clusters() == 0
+
+
+def test_what_was_found_is_remembered_where_asked_for():
+    clean, y, _ = observation(14, 1, 3, 48, 48)
+    evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
+    evidence.update(clean.clone(), torch.full_like(y, 0.02))
+    found = evidence.found().clone()
+    evidence.update(y.clone(), torch.full_like(y, 0.02), remember=True)  # predicts the corruption, too
+    assert torch.equal(evidence.found() & found, found)
+    evidence.update(y.clone(), torch.full_like(y, 0.02))
+    assert not evidence.found().any()

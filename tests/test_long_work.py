@@ -271,6 +271,16 @@ def test_a_mask_that_does_not_fit_and_a_preset_that_takes_none_are_said(here, ca
     assert not Path("out.png").exists()
 
 
+def test_scratches_are_found_where_they_are_said_to_be():
+    clean = images.load(Path(__file__).parents[1] / "images" / "chelsea.png").values[20:148, 90:218]
+    scratched, hit = noise.scratches_and_lettering(clean, seed=2, fraction=0.03)
+    config = replace(dipsop.PRESETS["quick"], steps=12)
+    plain, told = (dipsop.restore(scratched, replace(config, scratches=said)) for said in (False, True))
+    assert told.corrupted[hit].mean() > plain.corrupted[hit].mean() + 0.2
+    assert told.corrupted[~hit].mean() < 0.02
+    assert psnr(told.image, clean) > psnr(scratched, clean) + 3
+
+
 # ---- no harm ----------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +290,17 @@ def test_a_picture_without_corruption_comes_out_as_the_file_it_was(here, capsys,
     assert status("restore", f"in{suffix}", "--out", f"out{suffix}", *QUICK) == 0
     assert "no sparse corruption found" in capsys.readouterr().out
     assert Path(f"out{suffix}").read_bytes() == Path(f"in{suffix}").read_bytes()
+
+
+def test_print_is_not_taken_for_damage():
+    """Print covers a fifth of this page, and is of one level: all of it looked like corruption at first."""
+    import real_damage
+
+    page = real_damage.page()
+    result = dipsop.restore(page, replace(dipsop.PRESETS["quick"], steps=30))
+    assert result.corrupted.mean() < 0.03
+    ink = page < 0.5
+    assert result.corrupted[ink].mean() < 0.1
 
 
 def test_a_picture_that_is_replaced_while_it_is_read_is_said(here, monkeypatch):

@@ -93,6 +93,15 @@ def restore(
             rich_help_panel=KNOWN,
         ),
     ] = False,
+    scratches: Annotated[
+        bool,
+        typer.Option(
+            "--scratches",
+            help="Scratches, hairs or lettering over a photograph; not for print or drawings.",
+            show_default=OFF,
+            rich_help_panel=KNOWN,
+        ),
+    ] = False,
     corruption_map: Annotated[
         Path | None,
         typer.Option(
@@ -206,9 +215,9 @@ def restore(
         shared_corruption=shared_corruption,
     )
     if isinstance(config, HeldOut):
-        config = replace(config, pretrained=not from_nothing, polarity=polarity, strength=strength)
-    elif mask or protect or polarity != "both" or strength != 1:
-        raise typer.BadParameter("--mask, --protect, --polarity and --strength go with the presets quick and best.")
+        config = replace(config, pretrained=not from_nothing, polarity=polarity, strength=strength, scratches=scratches)
+    elif mask or protect or polarity != "both" or strength != 1 or scratches:
+        raise typer.BadParameter("what you know (--mask, --polarity, ...) goes with the presets quick and best.")
     if resume and checkpoint is None:
         raise typer.BadParameter("say --checkpoint FILE too.", param_hint="--resume")
     job = Job(

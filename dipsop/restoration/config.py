@@ -77,6 +77,9 @@ class HeldOut(FitConfig):
         What is looked for: any corruption, values that are too bright alone, or too dark alone.
     strength : float > 0
         Factor on the odds that a value is corrupted: above 1 finds more, and more that is none.
+    scratches : bool
+        Look for strokes too: scratches, hairs, lettering. Blocks of pixels are hidden together, so that one part of a
+        stroke does not speak for another, and what was found once stays found. Print and line drawings are strokes.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 96)
@@ -95,6 +98,7 @@ class HeldOut(FitConfig):
     flips: int = 8
     polarity: Polarity = "both"
     strength: float = 1.0
+    scratches: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError where a budget or the strength is not positive."""

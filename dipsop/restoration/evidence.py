@@ -81,6 +81,7 @@ class Evidence:
         self.scale = torch.full_like(y, least_residual)
         self.share = torch.tensor(0.3, device=y.device)
         self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
+        self.by_level = torch.tensor(True)
         _, channels, height, width = y.shape
         self.by_row = torch.ones(1, channels, height, 1, device=y.device)
         self.by_column = torch.ones(1, channels, 1, width, device=y.device)
@@ -121,7 +122,8 @@ class Evidence:
             if before is not None:
                 torch.minimum(self.trust, before, out=self.trust)
             self.share = (1 - self.trust.mean()).clamp(LEAST_SHARE, MOST_SHARE)
-            self.density = self._level_density()
+            if self.by_level:
+                self.density = self._level_density()
 
     def found(self) -> Tensor:
         """Where corruption is more likely than not, bool, the shape of y."""
@@ -143,8 +145,18 @@ class Evidence:
         by_chance = (suspect * channels / self.y.numel()) ** (channels - 1)
         return together / max(suspect, 1e-6) > by_chance + TOGETHER * (1 - by_chance)
 
-    def comes_in_clusters(self) -> bool:
-        """Whether neighbours of corrupted pixels are, more often than by chance: scratches, letters, grains."""
+    def acquit(self) -> None:
+        """Trust everything, forget what corruption looked like, and no longer go by its levels."""
+        self.trust.fill_(1)
+        self.share.fill_(LEAST_CLUSTERED)
+        self.density.fill_(1)
+        self.by_level.fill_(False)
+
+    def clusters(self) -> float:
+        """Return the share of pixels found corrupted, if their neighbours are more often than by chance, else 0.
+
+        Scratches, letters and grains of dust are so; and so is a page of print that was taken for corruption.
+        """
         neighbours = torch.full((3, 3), 1 / 8, device=self.y.device)
         neighbours[1, 1] = 0
         suspect = total = beside = 0.0
@@ -154,7 +166,8 @@ class Evidence:
             beside += float((s * local_sum(s, neighbours)).sum())
             total += s.numel()
         by_chance = suspect / total
-        return by_chance > LEAST_CLUSTERED and beside / suspect > by_chance + CLUSTERED * (1 - by_chance)
+        clustered = by_chance > LEAST_CLUSTERED and beside / suspect > by_chance + CLUSTERED * (1 - by_chance)
+        return by_chance if clustered else 0.0
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""
@@ -170,7 +183,7 @@ class Evidence:
 
     def state(self) -> dict[str, Tensor]:
         """What was judged so far."""
-        names = ("trust", "scale", "share", "density", "by_row", "by_column")
+        names = ("trust", "scale", "share", "density", "by_row", "by_column", "by_level")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Tensor]) -> None:

@@ -25,6 +25,8 @@ from dipsop.restoration.tiles import Tile, tiles
 from dipsop.sop import SparseCorruption
 
 TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
+# What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
+MOST_CLUSTERED = 0.1
 LEAP = 3.0  # times the usual loss
 BLOCK = 4  # pixels: wider than a thin scratch
 LAST_JUDGEMENT = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
@@ -59,6 +61,7 @@ class HeldOutFit:
             config.strength,
             protected,
         )
+        self._taken, self._judged, self._usual_loss = 0, 0, math.inf
         self._look_at_pattern()
         start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
         with torch.random.fork_rng([]):
@@ -70,7 +73,6 @@ class HeldOutFit:
         # What judges and answers is the mean of the weights over the last steps: a single step's are a noisy draw.
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
-        self._taken, self._judged, self._usual_loss = 0, 0, math.inf
         self._first_judgements = config.first_judgements if start else 0
         self._judgement_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
@@ -139,7 +141,7 @@ class HeldOutFit:
                     part_of_whole = whole[..., *tile.inner]
                     part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
         made = min(self._taken, self._first_judgements) + self._judged
-        self.evidence.update(value, scale, remember=self._block > 1 and made >= max(1, self._first_judgements))
+        self.evidence.update(value, scale, remember=self.config.scratches and made >= max(1, self._first_judgements))
         self._look_at_pattern()
         self._judgement_seconds = time.perf_counter() - begin
         self.seconds_aside += self._judgement_seconds
@@ -185,7 +187,6 @@ class HeldOutFit:
             "judged": self._judged,
             "usual_loss": self._usual_loss,
             "by_pixel": self._by_pixel,
-            "block": self._block,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -197,7 +198,7 @@ class HeldOutFit:
         for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
             generator.set_state(saved)
         self._taken, self._judged, self._usual_loss = state["taken"], state["judged"], state["usual_loss"]
-        self._by_pixel, self._block = state["by_pixel"], state["block"]
+        self._by_pixel = state["by_pixel"]
 
     def seconds_aside_left(self) -> float:
         """How long what is not a step is going to take: judgements, and the looks of the last prediction."""
@@ -219,20 +220,25 @@ class HeldOutFit:
         return self.config.lr * warm * max(0.02, min(held, 2 - 2 * done))
 
     def _look_at_pattern(self) -> None:
-        """Find out what is to be hidden together: what is corrupted together would speak for each other."""
-        clustered = self.evidence.comes_in_clusters()
-        self._by_pixel = clustered or self.evidence.hits_pixels()
-        self._block = BLOCK if clustered else 1
+        """Find out what is to be hidden together, and whether print was taken for damage."""
+        if not self.config.scratches:
+            most = MOST_CLUSTERED if self.evidence.by_level else 0.0
+            if self.evidence.clusters() > most:
+                self.evidence.acquit()
+        self._by_pixel = self.config.scratches or self.evidence.hits_pixels()
 
     def _spread(self, draw: Callable[[tuple[int, ...]], Tensor], y: Tensor) -> Tensor:
-        """Draw for every value; once for a pixel or a block of them where these are corrupted together."""
+        """Draw for every value; once for a pixel or a block of them where these are corrupted together.
+
+        Else the other channels of such a pixel, and the rest of a scratch, as corrupted as it is, would speak for it.
+        """
         channels = 1 if self._by_pixel else y.shape[1]
         height, width = y.shape[2:]
-        if self._block == 1:
+        if not self.config.scratches:
             return draw((len(y), channels, height, width))
-        top, left = torch.randint(self._block, (2,), generator=self._cpu_random).tolist()
-        blocks = draw((len(y), channels, height // self._block + 2, width // self._block + 2))
-        spread = blocks.repeat_interleave(self._block, 2).repeat_interleave(self._block, 3)
+        top, left = torch.randint(BLOCK, (2,), generator=self._cpu_random).tolist()
+        blocks = draw((len(y), channels, height // BLOCK + 2, width // BLOCK + 2))
+        spread = blocks.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)
         return spread[..., top : top + height, left : left + width]
 
     def _part(self, shape: tuple[int, ...]) -> Tensor:
