@@ -273,7 +273,7 @@ def test_a_mask_that_does_not_fit_and_a_preset_that_takes_none_are_said(here, ca
 
 def test_scratches_are_found_where_they_are_said_to_be():
     clean = images.load(Path(__file__).parents[1] / "images" / "chelsea.png").values[20:148, 90:218]
-    scratched, hit = noise.scratches_and_lettering(clean, seed=2, fraction=0.03)
+    scratched, hit = noise.scratches_and_lettering(clean, seed=0, fraction=0.03)
     config = replace(dipsop.PRESETS["quick"], steps=12)
     plain, told = (dipsop.restore(scratched, replace(config, scratches=said)) for said in (False, True))
     assert told.corrupted[hit].mean() > plain.corrupted[hit].mean() + 0.2
@@ -298,9 +298,7 @@ def test_print_is_not_taken_for_damage():
 
     page = real_damage.page()
     result = dipsop.restore(page, replace(dipsop.PRESETS["quick"], steps=30))
-    assert result.corrupted.mean() < 0.03
-    ink = page < 0.5
-    assert result.corrupted[ink].mean() < 0.1
+    np.testing.assert_array_equal(result.image, page)
 
 
 def test_a_picture_that_is_replaced_while_it_is_read_is_said(here, monkeypatch):

@@ -62,7 +62,7 @@ class HeldOutFit:
             protected,
         )
         self._taken, self._judged, self._usual_loss = 0, 0, math.inf
-        self._look_at_pattern()
+        self._by_pixel = config.scratches or self.evidence.hits_pixels()
         start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
@@ -142,7 +142,9 @@ class HeldOutFit:
                     part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
         made = min(self._taken, self._first_judgements) + self._judged
         self.evidence.update(value, scale, remember=self.config.scratches and made >= max(1, self._first_judgements))
-        self._look_at_pattern()
+        if made + 1 >= self._first_judgements:  # the first ones still have many false alarms
+            self._acquit_print()
+        self._by_pixel = self.config.scratches or self.evidence.hits_pixels()
         self._judgement_seconds = time.perf_counter() - begin
         self.seconds_aside += self._judgement_seconds
 
@@ -219,13 +221,10 @@ class HeldOutFit:
         held = math.sqrt(self.config.hold / max(self.config.hold, self._taken))
         return self.config.lr * warm * max(0.02, min(held, 2 - 2 * done))
 
-    def _look_at_pattern(self) -> None:
-        """Find out what is to be hidden together, and whether print was taken for damage."""
-        if not self.config.scratches:
-            most = MOST_CLUSTERED if self.evidence.by_level else 0.0
-            if self.evidence.clusters() > most:
-                self.evidence.acquit()
-        self._by_pixel = self.config.scratches or self.evidence.hits_pixels()
+    def _acquit_print(self) -> None:
+        """Trust a page of print again that was taken for damage, unless strokes are what is looked for."""
+        if not self.config.scratches and self.evidence.clusters() > MOST_CLUSTERED:
+            self.evidence.acquit()
 
     def _spread(self, draw: Callable[[tuple[int, ...]], Tensor], y: Tensor) -> Tensor:
         """Draw for every value; once for a pixel or a block of them where these are corrupted together.
