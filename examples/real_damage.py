@@ -1,10 +1,10 @@
 """Damage of real kinds on the sample pictures: what is taken out, and what is not.
 
-    python examples/real_damage.py --out images/real_damage.png
+    python examples/real_damage.py --out examples/real_damage.png
 
 Draws a row for every kind: the damaged picture, what `dipsop restore` makes of it, and the corruption that it found.
 Dust, scratches and lettering are done with --scratches.
-images/real_damage.md shows the picture and says what to learn from it.
+examples/real_damage.md shows the picture and says what to learn from it.
 """
 
 import argparse
