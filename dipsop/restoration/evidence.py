@@ -16,9 +16,10 @@ Bayes' rule. Once s explains a part of the residual, u and v feel only the rest 
 max(u, v)²·exp(|s| / b). π and c are fitted to what was found, round by round (expectation maximization), which is how
 fixed values (black and white specks, the colour of a lettering) are recognized without a word about them.
 
-Two things are not sparse corruption: a value at either end of the range where the network expects it there (it stands
-for all that was clipped), and a row or column that is wrong as a whole, the frame of an old scan or a dead line of a
-sensor; its b is enlarged until it is left alone.
+Three things are not sparse corruption: a value at either end of the range where the network expects it there (it stands
+for all that was clipped); a row or column that is wrong as a whole, the frame of an old scan or a dead line of a sensor
+(its b is enlarged until it is left alone); and what covers much of a picture in connected pieces, print or drawing
+(`clusters` tells it, held_out.py acquits it).
 """
 
 import math

@@ -85,7 +85,7 @@ class HeldOutFit:
         share = self.config.most_hidden * self._uniform((len(y), 1, 1, 1))
         hidden = (self._spread(self._uniform, y) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
-        if self._has_leapt(value):
+        if self._has_leapt(value):  # clamped, so that an infinite loss that is mended does not end the fit
             return value.detach().clamp(max=LEAP * self._usual_loss)
         self._optimizer.zero_grad()
         value.backward()
