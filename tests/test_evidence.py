@@ -167,12 +167,29 @@ def test_strokes_are_told_from_scattered_values(share):
     assert Evidence(y, torch.ones_like(y), 0.006, shared=False).clusters() == 0
 
 
-def test_what_was_found_is_remembered_where_asked_for():
+def test_what_was_found_stays_found_only_if_enough_of_it_is_found_again():
     clean, y, _ = observation(14, 1, 3, 48, 48)
-    evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
-    evidence.update(clean.clone(), torch.full_like(y, 0.02))
-    found = evidence.found().clone()
-    evidence.update(y.clone(), torch.full_like(y, 0.02), remember=True)  # predicts the corruption, too
-    assert torch.equal(evidence.found() & found, found)
-    evidence.update(y.clone(), torch.full_like(y, 0.02))
-    assert not evidence.found().any()
+    scale = torch.full_like(y, 0.02)
+
+    def found_again(lasting, share_learned):
+        """Judge twice; for the second time a share of the corruption is predicted, too."""
+        evidence = Evidence(y, torch.full_like(y, 0.7), least_residual=0.006, shared=False)
+        evidence.update(clean.clone(), scale.clone())
+        before = evidence.found().clone()
+        learned = torch.rand(y.shape, generator=torch.Generator().manual_seed(15)) < share_learned
+        evidence.update(torch.where(learned, y, clean), scale.clone(), lasting=lasting)
+        return float((evidence.found() & before).sum() / before.sum())
+
+    assert found_again(lasting=0.8, share_learned=0.1) == 1
+    assert found_again(lasting=0.8, share_learned=0.5) == pytest.approx(0.5, abs=0.1)
+    assert found_again(lasting=math.inf, share_learned=0.1) == pytest.approx(0.9, abs=0.05)
+    assert found_again(lasting=0.0, share_learned=1.0) == 1
+
+
+def test_a_level_that_fills_the_picture_is_not_taken_for_that_of_the_corruption():
+    y = torch.full((1, 1, 64, 64), 240 / 255)
+    y[..., ::9, ::5] = 30 / 255
+    evidence = Evidence(y, torch.full_like(y, 0.9), least_residual=0.006, shared=False)
+    for _ in range(12):
+        evidence.update(torch.full_like(y, 240 / 255), torch.full_like(y, 0.01))
+    assert torch.equal(evidence.found(), y < 0.5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipsop.restoration.surroundings import first_guess, ring, weighted_mean, weighted_median
+from dipsop.restoration.surroundings import first_guess, is_drawn, ring, weighted_mean, weighted_median
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,13 @@ def test_first_guess_distrusts_outliers_and_trusts_a_smooth_ramp():
     assert trust[0, 0, 10, 10] < 0.1
     assert trust[0, 0, 20, 7] < 0.1
     assert trust.median() > 0.99
+
+
+def test_a_drawing_is_told_from_a_photograph_and_from_a_drawing_with_noise():
+    drawing = torch.full((1, 3, 64, 64), 0.9)
+    drawing[..., ::8, :] = 0.1
+    assert is_drawn(drawing)
+    random = torch.Generator().manual_seed(6)
+    assert not is_drawn((255 * drawing + 3 * torch.randn(drawing.shape, generator=random)).round() / 255)
+    assert not is_drawn(torch.where(torch.rand(drawing.shape, generator=random) < 0.3, 0.5, drawing))
+    assert not is_drawn(drawing[..., :1])

@@ -152,7 +152,7 @@ Config = HeldOut | WholeImage
 PUBLISHED_CORRUPTION_RATE = 500 * 2 / (3 * 512 * 512)
 
 PRESETS: dict[str, Config] = {
-    "quick": HeldOut(steps=500, judgements=6),
+    "quick": HeldOut(steps=400, judgements=6),
     "best": HeldOut(steps=1500, judgements=6),  # four times as many steps bring nothing more
     "scratch": WholeImage(steps=2500),
     "paper": WholeImage(

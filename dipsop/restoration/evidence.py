@@ -88,7 +88,7 @@ class Evidence:
         self.by_column = torch.ones(1, channels, 1, width, device=y.device)
         self._window = ring(2.0, 5, y.device)
 
-    def update(self, predicted: Tensor, scale: Tensor, rounds: int = 2, remember: bool = False) -> None:
+    def update(self, predicted: Tensor, scale: Tensor, rounds: int = 2, lasting: float = math.inf) -> None:
         """Judge every value anew by its residual against a prediction made without seeing it.
 
         Parameters
@@ -98,11 +98,12 @@ class Evidence:
             one value against another counts: how far off it is in all, the residuals of trusted values tell.
         rounds : int
             Of expectation maximization.
-        remember : bool
-            What was found corrupted once stays so: u and v that have grown do not shrink again. A network that goes on
-            learning from the part of a scratch that was missed comes to predict the part that was found, too.
+        lasting : float
+            Where at least this share of the corruption found before is found again, all of it stays found: u and v that
+            have grown do not shrink again. A network that goes on learning from the part of a scratch that was missed
+            comes to predict, by and by, the part that was found. Print and fine detail it learns at once.
         """
-        before = self.trust.clone() if remember else None
+        before = self.found()
         # A value at either end of the range stands for all beyond: it begins half a level inside, and is the more
         # likely, the further the prediction lies beyond that.
         distance = predicted.clamp_(0, 1).sub_(self.y)
@@ -120,11 +121,12 @@ class Evidence:
                 self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
                 if innocent is not None:
                     self.trust[..., rows, :].masked_fill_(innocent[..., rows, :], 1)
-            if before is not None:
-                torch.minimum(self.trust, before, out=self.trust)
+            again = float((before & self.found()).sum() / before.sum().clamp(min=1))
+            if again >= lasting:
+                self.trust.masked_fill_(before, 0)
             self.share = (1 - self.trust.mean()).clamp(LEAST_SHARE, MOST_SHARE)
             if self.by_level:
-                self.density = self._level_density()
+                self.density = self._level_density(distance)
 
     def found(self) -> Tensor:
         """Where corruption is more likely than not, bool, the shape of y."""
@@ -253,11 +255,14 @@ class Evidence:
         spread = torch.where(is_extreme(y), 1 / LEVELS, scale)
         return torch.log(2 * spread * self.density.flatten()[cells(y)])
 
-    def _level_density(self) -> Tensor:
+    def _level_density(self, distance: Tensor) -> Tensor:
         counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=torch.float64)
         for rows in bands(self.y):
-            suspect = 1 - self.trust[..., rows, :].double()
-            counts += torch.bincount(cells(self.y[..., rows, :]).flatten(), suspect.flatten(), counts.numel())
+            # What is as predicted says nothing of the levels of corruption: it is mostly clean, and all of one level on
+            # the paper of a page, which would be condemned by its own number.
+            suspect = (1 - self.trust[..., rows, :]) * (distance[..., rows, :] > self.scale[..., rows, :])
+            levels = cells(self.y[..., rows, :]).flatten()
+            counts += torch.bincount(levels, suspect.double().flatten(), counts.numel())
         counts = counts.view_as(self.density).float()
         # One more of every level: a handful of values found says nothing yet of the levels of the next.
         counts = counts + 1 + UNIFORM * counts.mean(1, keepdim=True)
