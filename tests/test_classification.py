@@ -13,7 +13,7 @@ import torch
 
 from dipsop.classification import report
 from dipsop.classification.augment import SHIFT, pad, strong_view, weak_view
-from dipsop.classification.config import PUBLISHED_RATES, RECIPES, TrainConfig
+from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.label_noise import symmetric
 from dipsop.classification.networks import FastNet, preactresnet18, resnet34
@@ -182,7 +182,10 @@ def test_published_recipes():
     sop, plus = RECIPES["sop"], RECIPES["sop+"]
     assert (sop.network, sop.batch, sop.lr, sop.weight_decay, sop.epochs) == ("resnet34", 128, 0.02, 5e-4, 120)
     assert (plus.network, plus.epochs, plus.consistency, plus.balance) == ("preactresnet18", 300, 0.9, 0.1)
-    assert PUBLISHED_RATES["cifar100", "asymmetric"] == (1.0, 100.0)
+    assert by_data("sop", 10, "asymmetric:0.4") == {"rate_u": 10.0, "rate_v": 100.0}
+    assert by_data("sop", 100, "none") == {"rate_u": 1.0, "rate_v": 10.0, "epochs": 150}
+    assert by_data("sop+", 100, "asymmetric:0.2") == {"rate_u": 1.0, "rate_v": 100.0}
+    assert by_data("fast", 10, "symmetric:0.4") == {}
     trainer = Trainer(colours(), replace(sop, network="fast"), CPU)
     per_epoch = trainer.steps_per_epoch
     factors = [trainer._schedule(per_epoch * epoch) for epoch in (0, 39, 40, 79, 80, 119)]

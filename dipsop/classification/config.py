@@ -1,7 +1,7 @@
 """Every choice of a training run, and the published recipes: the only home of the defaults. Free of torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dipsop.dtype import Dtype
 
@@ -68,15 +68,36 @@ class TrainConfig:
             raise ValueError(f"lr must be above 0, got {self.lr}")
 
 
-# As published for CIFAR (arXiv 2202.14026, appendix): by data set and kind of noise, the rates of (u, v).
-PUBLISHED_RATES = {
-    ("cifar10", "symmetric"): (10.0, 10.0),
-    ("cifar10", "asymmetric"): (10.0, 100.0),
-    ("cifar100", "symmetric"): (1.0, 10.0),
-    ("cifar100", "asymmetric"): (1.0, 100.0),
+# As published for CIFAR (arXiv 2202.14026, appendix): the rates of (u, v).
+_PUBLISHED_RATES = {
+    (10, "symmetric"): (10.0, 10.0),
+    (10, "asymmetric"): (10.0, 100.0),
+    (100, "symmetric"): (1.0, 10.0),
+    (100, "asymmetric"): (1.0, 100.0),
 }
+
+
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
     "sop": TrainConfig(network="resnet34", epochs=120, lr=0.02, schedule="steps"),
     "sop+": TrainConfig(method="sop+", network="preactresnet18", epochs=300, lr=0.02, schedule="cosine"),
 }
+
+
+def by_data(recipe: str, classes: int, noise: str) -> dict[str, Any]:
+    """Return the settings of a published recipe that depend on the data.
+
+    Parameters
+    ----------
+    recipe : a key of RECIPES
+    classes : int
+        What was published for 10 or for 100, whichever is nearer.
+    noise : str
+        As given to the command; what is not asymmetric has the settings of symmetric noise.
+    """
+    if recipe == "fast":
+        return {}
+    size, kind = 100 if classes > 50 else 10, "asymmetric" if noise.startswith("asymmetric") else "symmetric"
+    rate_u, rate_v = _PUBLISHED_RATES[size, kind]
+    longer = {"epochs": 150} if recipe == "sop" and size == 100 else {}
+    return {"rate_u": rate_u, "rate_v": rate_v, **longer}

@@ -90,7 +90,7 @@ def classify(
     """
     from dipsop.commands.classify_job import Job, run
 
-    given = {
+    options = {
         "method": method,
         "network": network,
         "epochs": epochs,
@@ -100,17 +100,14 @@ def classify(
         "rate_v": rate_v,
         "shares": shares,
     }
-    config = replace(
-        RECIPES[recipe],
-        seed=seed,
-        dtype=dtype,
-        compile=compile_,
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
-    )
+    given = {name: value for name, value in options.items() if value is not None}
+    config = replace(RECIPES[recipe], seed=seed, dtype=dtype, compile=compile_, **given)  # type: ignore[arg-type]
     job = Job(
         data=data,
         out=out,
         config=config,
+        recipe=recipe,
+        given=frozenset(given),
         noise=noise,
         human_labels=human_labels,
         fetch=fetch,

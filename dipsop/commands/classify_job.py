@@ -16,7 +16,7 @@ import typer
 
 from dipsop import __version__
 from dipsop.classification import cifar, download, folder, label_noise, report, run_folder
-from dipsop.classification.config import TrainConfig
+from dipsop.classification.config import TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.trainer import Epoch, Trainer
 from dipsop.commands.device import pick_device
@@ -33,6 +33,8 @@ class Job:
     data: str
     out: Path
     config: TrainConfig
+    recipe: str
+    given: frozenset[str]  # names of the settings that were given as options
     noise: str
     human_labels: Path | None
     fetch: bool
@@ -63,6 +65,8 @@ def run(job: Job) -> int:
                 f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out."
             )
         data = noisy(job, load(job))
+        published = by_data(job.recipe, len(data.classes), job.noise)
+        config = replace(config, **{name: value for name, value in published.items() if name not in job.given})
         check(data, config)
         about = {"dipsop": __version__, "data": job.data, "noise": job.noise, "size": data.images.shape[-1],
                  "classes": list(data.classes), "train": asdict(config)}  # fmt: skip
