@@ -19,6 +19,7 @@ from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.label_noise import symmetric
 from dipsop.classification.trainer import Epoch, Trainer
+from dipsop.commands.tuning import tune_process
 
 METHODS = {"ce": "cross-entropy", "sop": "SOP"}
 Curves = Mapping[tuple[float, str], Sequence[Epoch]]
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
     parser.add_argument("--out", type=Path, default=Path("label_noise_curves"))
     a = parser.parse_args(arguments)
+    tune_process()
     folder = cifar.find(a.cifar, cifar.CIFAR10)
     if folder is None:
         parser.error(f"{a.cifar} holds no CIFAR-10")

@@ -68,7 +68,8 @@ class HeldOut(FitConfig):
     judgements : int
         How often, evenly over the fit, every value is predicted unseen and (u, v) are fitted anew.
     parts : int >= 2
-        In how many disjoint parts the values are hidden for that; more sees more of the image, and takes longer.
+        In how many disjoint parts the values are hidden for that; more sees more of the image, and takes longer. Two
+        thirds of it beyond a megapixel.
     least_residual : float
         Floor of the local residual scale b, so that one lucky neighbourhood does not condemn its next value.
     flips : int, 1 to 8

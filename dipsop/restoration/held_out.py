@@ -25,6 +25,7 @@ from dipsop.restoration.tiles import Tile, tiles
 from dipsop.sop import SparseCorruption
 
 TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
+LARGE = 1 << 20  # pixels
 # What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
 MOST_CLUSTERED = 0.1
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
@@ -52,6 +53,8 @@ class HeldOutFit:
         begin = time.perf_counter()
         self.y, self.config = y, config
         self._known = mask is not None
+        # In large pictures judgements take the most of the time, and there is enough to be learned from.
+        self._parts = config.parts if y.shape[-2] * y.shape[-1] <= LARGE else max(2, 2 * config.parts // 3)
         # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
         self._most_clustered = 0.0 if is_drawn(y) else MOST_CLUSTERED
         self._cpu_random = torch.Generator().manual_seed(config.seed)
@@ -137,7 +140,7 @@ class HeldOutFit:
             y, trust = self.y[..., *tile.outer], self.evidence.trust[..., *tile.outer]
             # Hidden in turn, part by part.
             part = self._spread(self._part, y)
-            for k in range(self.config.parts):
+            for k in range(self._parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
                 hidden = hidden[..., *tile.inner_of_outer]
@@ -210,7 +213,7 @@ class HeldOutFit:
     def seconds_aside_left(self) -> float:
         """How long what is not a step is going to take: judgements, and the looks of the last prediction."""
         left = self.config.judgements - self._judged + max(0, self._first_judgements - self._taken)
-        return self._judgement_seconds * (left + self.config.flips / self.config.parts)
+        return self._judgement_seconds * (left + self.config.flips / self._parts)
 
     def _first_trust(self, mask: Tensor | None, protected: Tensor | None) -> Tensor:
         if mask is not None:
@@ -252,9 +255,7 @@ class HeldOutFit:
         return spread[..., top : top + height, left : left + width]
 
     def _part(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randint(
-            0, self.config.parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8
-        )
+        return torch.randint(0, self._parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self._random, device=self.y.device)
