@@ -208,7 +208,8 @@ def table(runs: Sequence[Run]) -> str:
         "|---|---|" + "---|" * (len(pictures) + 5),
     ]
     rows = {(run.corruption, run.method) for run in runs}
-    order = list(dict.fromkeys(run.method for run in runs))
+    place = {name: k for k, name in enumerate(METHODS)}
+    order = sorted(dict.fromkeys(run.method for run in runs), key=lambda name: place.get(name, len(place)))
     for corruption in dict.fromkeys(run.corruption for run in runs):
         label = in_words(corruption)
         for name in (name for name in order if (corruption, name) in rows):
@@ -231,21 +232,22 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def draw_courses(runs: Sequence[Run], path: Path) -> None:
-    """PSNR against steps of all fits whose course was looked at, a panel for every method."""
+    """PSNR against steps of all fits whose course was looked at, a panel for every method, the best at the top."""
     from matplotlib.figure import Figure
 
-    courses = [run for run in runs if run.course]
+    courses = sorted((run for run in runs if run.course), key=lambda run: -run.psnr_inner)
+    courses = [run for run in courses if run.psnr_inner < MOST_PSNR]
     names = list(dict.fromkeys(run.method for run in courses))
-    figure = Figure(figsize=(4.2 * len(names), 4.5), layout="constrained")
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
-    for panel, name in zip(panels, names, strict=True):
+    figure = Figure(figsize=(8.5 * len(names), 5), layout="constrained")
+    panels = figure.subplots(1, max(1, len(names)), squeeze=False)[0]
+    for panel, name in zip(panels, names, strict=False):
         for run in (run for run in courses if run.method == name):
             steps, values = zip(*run.course or (), strict=True)
-            panel.plot(steps, values, label=f"{run.picture}, {run.corruption}")
+            panel.plot(steps, values, label=f"{run.picture}, {in_words(run.corruption)}")
         panel.set(title=name, xlabel="step", ylabel="PSNR without the outer 8 pixels, dB")
         panel.grid(True, alpha=0.3)
-        panel.legend(fontsize=6)
-    figure.savefig(path, dpi=110)
+        panel.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=90)
 
 
 def machine() -> dict[str, Any]:
@@ -299,7 +301,7 @@ def main() -> None:
     stems = [path.stem for path in a.images]
     asked = [r for r in runs if r.picture in stems and r.corruption in a.corruptions and r.method in a.methods]
     # In the order asked for, not in that of the record, which may have been made in pieces.
-    asked.sort(key=lambda r: (stems.index(r.picture), a.corruptions.index(r.corruption), a.methods.index(r.method)))
+    asked.sort(key=lambda r: (stems.index(r.picture), a.corruptions.index(r.corruption)))
     print(table(asked))
 
 

@@ -6,8 +6,8 @@
 Convolution rate: the best that 3×3 convolutions reach here, forward and backward, at the crops of a step, counted by
 their floating-point operations; a step's rate is its operations over its time, all that it does besides included.
 Pictures for the sizes are a sample, resized, with random values on 30 % of its values; PSNR is that of the result and
-of the best median filter, which the truth picks, in dB. "Seam": the mean absolute jump
-of f across the borders of the tiles over that across the lines beside them; 1 where no seam shows.
+of the best median filter, which the truth picks, in dB. "Seam": the mean absolute jump of f across the borders of the
+tiles over that across the lines beside them, divided by the same of the truth; 1 where no seam shows.
 """
 
 import argparse
@@ -88,8 +88,8 @@ def sample(width: int, height: int) -> tuple[Array, Array]:
     return clean, noise.random_valued(clean, 0.3, seed=0)[0]
 
 
-def seam(f: Array) -> float:
-    """How much larger the jumps across the borders of tiles are than those elsewhere; 1 where there is one tile."""
+def jump_at_borders(f: Array) -> float:
+    """How much larger the jumps across the borders of tiles are than those beside them; 1 where there is one tile."""
     ratios = []
     for axis in (0, 1):
         jumps = np.abs(np.diff(f, axis=axis)).mean((1 - axis, 2))
@@ -118,7 +118,7 @@ def measure(size: str, preset: str) -> dict[str, Any]:
         "peak_memory": memory,
         "psnr": psnr(result.image, clean),
         "psnr_best_median": psnr(best_median(image, clean), clean) if width * height <= MOST_PIXELS_OF_MEDIAN else None,
-        "seam": seam(result.network_output),
+        "seam": jump_at_borders(result.network_output) / jump_at_borders(clean),
     }
 
 
@@ -134,6 +134,9 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     ):
         ax.loglog(pixels, [row[key] / unit for row in rows], "o-")
         ax.set(xlabel="megapixels", ylabel=label)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
         ax.grid(True, which="both", alpha=0.3)
     figure.savefig(path, dpi=110)
 
