@@ -133,7 +133,7 @@ def convolution_share(data: Dataset, config: TrainConfig) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         next(epochs)
     seconds = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
-    return sum(t for key, t in seconds.items() if "conv" in key) / sum(seconds.values())
+    return float(sum(t for key, t in seconds.items() if "conv" in key) / sum(seconds.values()))
 
 
 def table(runs: Sequence[Run]) -> str:

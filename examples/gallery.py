@@ -1,6 +1,6 @@
 """A grid of zoomed crops: what is corrupted, what rivals and dipsop make of it, the truth, and the corruption found.
 
-    python examples/gallery.py images/astronaut.png images/chelsea.png --crop 20 100 112 112 --out images/gallery.png
+    python examples/gallery.py images/coffee.png images/chelsea.png --crop 40 100 112 112 --out gallery.png
 
 One row for every picture and corruption; "best median" is the best of three by the truth, dipsop is told nothing.
 """

@@ -150,10 +150,10 @@ def test_speed_reports_rates_and_grows_with_the_picture(tmp_path, monkeypatch, c
 
 def test_a_seam_is_a_jump_at_the_border_of_a_tile():
     f = np.random.default_rng(0).random((1100, 40, 3), dtype=np.float32)
-    assert speed.seam(f) == pytest.approx(1, abs=0.1)
+    assert speed.jump_at_borders(f) == pytest.approx(1, abs=0.1)
     f[512:] += 2
-    assert speed.seam(f) > 2
-    assert speed.seam(f[:100]) == 1
+    assert speed.jump_at_borders(f) > 2
+    assert speed.jump_at_borders(f[:100]) == 1
 
 
 def test_gallery_shows_every_rival_and_the_corruption_found(sample, tmp_path, monkeypatch):
