@@ -103,7 +103,7 @@ class Evidence:
             have grown do not shrink again. A network that goes on learning from the part of a scratch that was missed
             comes to predict, by and by, the part that was found. Print and fine detail it learns at once.
         """
-        before = self.found()
+        before = self.found() if lasting < math.inf else None
         # A value at either end of the range stands for all beyond: it begins half a level inside, and is the more
         # likely, the further the prediction lies beyond that.
         distance = predicted.clamp_(0, 1).sub_(self.y)
@@ -121,8 +121,7 @@ class Evidence:
                 self.trust[..., rows, :] = self._trust(self.y[..., rows, :], distance[..., rows, :], band)
                 if innocent is not None:
                     self.trust[..., rows, :].masked_fill_(innocent[..., rows, :], 1)
-            again = float((before & self.found()).sum() / before.sum().clamp(min=1))
-            if again >= lasting:
+            if before is not None and (before & self.found()).sum() >= lasting * before.sum():
                 self.trust.masked_fill_(before, 0)
             self.share = (1 - self.trust.mean()).clamp(LEAST_SHARE, MOST_SHARE)
             if self.by_level:
