@@ -27,6 +27,7 @@ from dipsop.classification.config import Method, TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
 from dipsop.classification.trainer import Trainer
 from dipsop.commands.tuning import tune_process
+from dipsop.files import save_json
 
 NOISES = ["symmetric:0.4", "none", "human:worse"]
 METHODS = ["ce", "elr", "sop", "sop+", "cleanlab"]
@@ -35,15 +36,15 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Run:
-    """One run. Accuracies in [0, 1]; the figures of the list are NaN, written null, where no label is wrong."""
+    """One run. Accuracies in [0, 1], None without a model; the figures of the list are None where no label is wrong."""
 
     method: str
     noise: str
     seed: int
     last: float | None
     best: float | None
-    auroc: float
-    average_precision: float
+    auroc: float | None
+    average_precision: float | None
     seconds: float
 
 
@@ -69,7 +70,7 @@ def run(data: Dataset, method: Method, config: TrainConfig) -> Run:
     tests = [epoch.test_accuracy for epoch in trainer.epochs()]
     seconds = time.perf_counter() - start
     if method in ("sop", "sop+"):
-        scores: Any = trainer.scores()
+        scores: Any = report.score(trainer.explained())
     else:
         believed = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
         scores = 1 - believed[np.arange(len(data.given)), data.given]
@@ -97,9 +98,11 @@ def cleanlab_run(data: Dataset, config: TrainConfig) -> Run:
     return Run("cleanlab", data.noise, config.seed, None, None, *quality(scores, data), seconds)
 
 
-def quality(scores: Any, data: Dataset) -> tuple[float, float]:
+def quality(scores: Any, data: Dataset) -> tuple[float | None, float | None]:
     """AUROC and average precision of a ranking."""
     wrong = data.given != data.true
+    if not wrong.any():
+        return None, None
     return report.auroc(scores, wrong), report.average_precision(scores, wrong)
 
 
@@ -144,7 +147,7 @@ def table(runs: Sequence[Run]) -> str:
         row = [made for made in runs if (made.noise, made.method) == (noise, method)]
 
         def cell(name: str, factor: float, digits: int, row: Sequence[Run] = row) -> str:
-            values = [factor * v for made in row if (v := getattr(made, name)) is not None and v == v]
+            values = [factor * v for made in row if (v := getattr(made, name)) is not None]
             return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}" if values else ""
 
         cells = [cell("last", 100, 1), cell("best", 100, 1), cell("auroc", 1, 3), cell("average_precision", 1, 3)]
@@ -190,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "config": asdict(config),
             "runs": [asdict(r) for r in runs],
         }
-        path.write_text(json.dumps(record, indent=1))
+        save_json(path, record)
         (a.out / "classification.md").write_text(table(runs) + "\n")
     print(table(runs))
     print(f"\nOf a step's time {share:.0%} is convolution.")

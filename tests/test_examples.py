@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 
 import before_after
+import benchmark_classification
 import benchmark_restoration
 import gallery
+import label_noise_curves
 import numpy as np
 import pytest
 import real_damage
 import rivals
 import speed
 import train_start
+from test_classification_data import LABELS, human_file, write_cifar10
 
 import dipsop
 from dipsop.restoration import images
@@ -184,3 +187,47 @@ def test_every_kind_of_damage_is_sparse_but_that_of_all_values(kind):
     changed = (damaged != clean).mean()
     assert changed > 0.9 if kind == "Gaussian noise" else changed < 0.12
     assert (changed > 0.001) == (kind != "clean page")
+
+
+def test_classification_benchmark_measures_and_goes_on(tmp_path, capsys):
+    write_cifar10(tmp_path)
+    human = human_file(tmp_path / "human.pt", worse_label=LABELS // 2)
+
+    def run_benchmark(*methods):
+        small = ["--images", "40", "--epochs", "1", "--seeds", "0", "1", "--human-labels", str(human)]
+        benchmark_classification.main([str(tmp_path), *small, "--out", str(tmp_path / "out"), "--methods", *methods])
+        return json.loads((tmp_path / "out" / "classification.json").read_text())
+
+    first = run_benchmark("ce")
+    record = run_benchmark("ce", "sop")
+    assert record["runs"][: len(first["runs"])] == first["runs"]  # gone on with, not made again
+    assert len(record["runs"]) == 2 * 3 * 2
+    assert 0.1 < record["convolution_share"] < 1
+    for run in record["runs"]:
+        assert (run["auroc"] is None) == (run["noise"] == "none")
+        assert 0 <= run["last"] <= run["best"] <= 1
+    text = (tmp_path / "out" / "classification.md").read_text()
+    assert text.count("± ") == 2 * (2 + 4 + 4)
+    assert text in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        benchmark_classification.main([str(tmp_path), "--epochs", "2", "--out", str(tmp_path / "out")])
+
+
+def test_cleanlab_ranks_by_models_that_have_not_seen_the_label(tmp_path):
+    pytest.importorskip("cleanlab")
+    write_cifar10(tmp_path)
+    small = ["--images", "40", "--epochs", "1", "--seeds", "0", "--noises", "symmetric:0.4", "--methods", "cleanlab"]
+    benchmark_classification.main([str(tmp_path), *small, "--out", str(tmp_path)])
+    (run,) = json.loads((tmp_path / "classification.json").read_text())["runs"]
+    assert 0 <= run["auroc"] <= 1
+    assert run["last"] is None
+
+
+def test_label_noise_curves_are_drawn_and_recorded(tmp_path):
+    write_cifar10(tmp_path)
+    label_noise_curves.main([str(tmp_path), "--fractions", "0", "0.4", "--epochs", "2", "--out", str(tmp_path / "out")])
+    epochs = json.loads((tmp_path / "out" / "label_noise_curves.json").read_text())
+    assert [(e["fraction"], e["method"], e["number"]) for e in epochs] == [
+        (fraction, method, number) for fraction in (0, 0.4) for method in ("ce", "sop") for number in (1, 2)
+    ]
+    assert images.load(tmp_path / "out" / "label_noise_curves.png").values.shape[1] > 400

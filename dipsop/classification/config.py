@@ -42,14 +42,14 @@ class TrainConfig:
 
     method: Method = "sop"
     network: NetworkName = "fast"
-    epochs: int = 60
+    epochs: int = 30
     batch: int = 128
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = "one-cycle"
     rate_u: float = 10.0
-    rate_v: float = 10.0
+    rate_v: float = 100.0
     consistency: float = 0.9
     balance: float = 0.1
     seed: int = 0
@@ -79,8 +79,8 @@ _PUBLISHED_RATES = {
 
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
-    "sop": TrainConfig(network="resnet34", epochs=120, lr=0.02, schedule="steps"),
-    "sop+": TrainConfig(method="sop+", network="preactresnet18", epochs=300, lr=0.02, schedule="cosine"),
+    "sop": TrainConfig(network="resnet34", epochs=120, lr=0.02, schedule="steps", rate_v=10.0),
+    "sop+": TrainConfig(method="sop+", network="preactresnet18", epochs=300, lr=0.02, schedule="cosine", rate_v=10.0),
 }
 
 

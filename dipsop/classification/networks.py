@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Side in pixels of what FastNet whitens: 24 filters; the 54 of 3×3 patches make half as much work again in all.
+PATCH = 2
+
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
@@ -95,13 +98,14 @@ class _FastBlock(nn.Module):
 
 
 class FastNet(nn.Module):
-    """A frozen whitening of 3×3 patches, three wide blocks, global maximum, a linear layer.
+    """A frozen whitening of 2×2 patches, three wide blocks, global maximum, a linear layer.
 
     Parameters
     ----------
     classes : int
     widths : tuple of int
-        Channels of the blocks, each at half the resolution of the one before.
+        Channels of the blocks, each at half the resolution of the one before, rounded down: images have 16×16 pixels
+        or more.
 
     References
     ----------
@@ -109,26 +113,27 @@ class FastNet(nn.Module):
     CIFAR-10 in 3.29 seconds on a single GPU" (2024).
     """
 
-    def __init__(self, classes: int, widths: tuple[int, ...] = (64, 128, 256)) -> None:
+    def __init__(self, classes: int, widths: tuple[int, ...] = (32, 64, 256)) -> None:
         super().__init__()
-        self.whiten = nn.Conv2d(3, 2 * 27, 3, padding=1)
+        directions = 3 * PATCH**2
+        self.whiten = nn.Conv2d(3, 2 * directions, PATCH)
         self.whiten.requires_grad_(False)
-        sizes = (2 * 27, *widths)
+        sizes = (2 * directions, *widths)
         self.blocks = nn.Sequential(*(_FastBlock(a, b) for a, b in itertools.pairwise(sizes)))
         self.classify = nn.Linear(widths[-1], classes, bias=False)
         self.scale = 0.125
 
     @torch.no_grad()
     def fit_whitening(self, images: Tensor) -> None:
-        """Set the first layer so that it whitens 3×3 patches, each direction with both signs.
+        """Set the first layer so that it whitens patches, each direction with both signs.
 
         Parameters
         ----------
         images : Tensor (N, 3, H, W), float, normalized as the network will see them; some thousand are enough
         """
-        patches = F.unfold(images, 3).transpose(1, 2).reshape(-1, 27).double()
+        patches = F.unfold(images, PATCH).transpose(1, 2).reshape(-1, 3 * PATCH**2).double()
         values, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(27, 3, 3, 3).to(self.whiten.weight)
+        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, 3, PATCH, PATCH).to(self.whiten.weight)
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
         self.whiten.bias.zero_()  # type: ignore[union-attr]
 

@@ -21,8 +21,14 @@ class Suspect:
     sample: str  # path, or index in the data
     given: str
     suggested: str
-    score: float  # u² of the given class, in [0, 1]
+    score: float  # ‖s‖₁, from 0
     probability: float  # that the network gives to the given label
+
+
+def score(s: Scores) -> Scores:
+    """How suspect each label is, (N,): ‖s‖₁ of s = u∘u − v∘v, (N, C). About 2 where another class took its place."""
+    scores: Scores = np.abs(s).sum(1)
+    return scores
 
 
 def auroc(scores: Scores, wrong: NDArray[np.bool_]) -> float:
@@ -52,22 +58,24 @@ def average_precision(scores: Scores, wrong: NDArray[np.bool_]) -> float:
 
 
 def suspects(
-    scores: Scores, probabilities: Scores, cleaned: Scores, given: Labels, classes: tuple[str, ...], names: list[str]
+    s: Scores, probabilities: Scores, given: Labels, classes: tuple[str, ...], names: list[str]
 ) -> list[Suspect]:
     """Rank all samples, ties by how little the network believes the given label.
 
     Parameters
     ----------
-    scores : (N,)
+    s : (N, C)
+        u∘u − v∘v.
     probabilities : (N, C)
         What the network says.
-    cleaned : (N, C)
-        y − (u∘u − v∘v), the labels without what was found wrong with them.
     given : (N,)
     classes : C names
     names : N names of the samples
     """
-    believed = probabilities[np.arange(len(given)), given]
+    scores, each = score(s), np.arange(len(given))
+    believed = probabilities[each, given]
+    cleaned = -s  # y − s, the labels without what was found wrong with them
+    cleaned[each, given] += 1
     suggested = (probabilities + cleaned).argmax(1)
     order = np.lexsort((believed, -scores))
     return [

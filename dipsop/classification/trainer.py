@@ -242,17 +242,11 @@ class Trainer:
             "targets": self._of_all(self._early.targets),
         }
 
-    def scores(self) -> NDArray[np.float32]:
-        """How suspect each label is, (N,), in [0, 1]."""
-        u = self._of_all(self.corruption.corruption.u)
-        scores: NDArray[np.float32] = u.square().sum(1).cpu().numpy()
-        return scores
-
-    def cleaned_labels(self) -> NDArray[np.float32]:
-        """y − (u∘u − v∘v), the labels without what was found wrong with them, (N, C)."""
+    def explained(self) -> NDArray[np.float32]:
+        """s = u∘u − v∘v of all samples, (N, C): what of their labels is not for the network to learn."""
         u, v = (self._of_all(factor) for factor in (self.corruption.corruption.u, self.corruption.corruption.v))
-        cleaned: NDArray[np.float32] = (self.corruption.is_given.float() - u.square() + v.square()).cpu().numpy()
-        return cleaned
+        s: NDArray[np.float32] = (u.square() - v.square()).cpu().numpy()
+        return s
 
     def _of_all(self, rows: Tensor) -> Tensor:
         """The rows of every sample, each from the process that owns it."""

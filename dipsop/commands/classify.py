@@ -50,7 +50,9 @@ def classify(
     images: Annotated[
         int | None, typer.Option(min=2, help="Train on so many images, the first ones.", show_default="all")
     ] = None,
-    size: Annotated[int, typer.Option(min=8, max=512, help="Side in pixels that your own images are resized to.")] = 32,
+    size: Annotated[
+        int, typer.Option(min=16, max=512, help="Side in pixels that your own images are resized to.")
+    ] = 32,
     test_fraction: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of your own images that is set aside for testing.")
     ] = 0.1,

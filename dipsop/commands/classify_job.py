@@ -202,7 +202,7 @@ def resumed(out: Path, trainer: Trainer, about: dict[str, Any]) -> list[Epoch]:
 
 def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: Process) -> dict[str, Any]:
     """Write the list and the summary; the headline is the last epoch."""
-    scores, cleaned = trainer.scores(), trainer.cleaned_labels()
+    s = trainer.explained()
     probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
     last, best = epochs[-1], max(epochs, key=lambda epoch: epoch.test_accuracy)
     summary: dict[str, Any] = {
@@ -217,7 +217,7 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
         "device": str(me.device),
     }
     if data.true is not None:
-        wrong = data.true != data.given
+        wrong, scores = data.true != data.given, report.score(s)
         summary |= {
             "wrong_labels": float(wrong.mean()),
             "auroc": report.auroc(scores, wrong),
@@ -225,7 +225,7 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
         }
     if me.rank == 0:
         names = report.sample_names(len(data.given), data.paths)
-        listed = report.suspects(scores, probabilities, cleaned, data.given, data.classes, names)
+        listed = report.suspects(s, probabilities, data.given, data.classes, names)
         run_folder.write_suspects(job.out, listed)
         save_json(job.out / run_folder.SUMMARY, summary)
     return summary

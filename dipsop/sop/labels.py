@@ -72,10 +72,6 @@ class LabelCorruption:
         self.corruption.u[index] = rows.u.clamp(-1, 1)
         self.corruption.v[index] = rows.v.clamp(-1, 1)
 
-    def score(self) -> Tensor:
-        """How suspect each label is, (N,): u² of the given class."""
-        return self.corruption.u.square().sum(1)
-
 
 def sop_loss(logits: Tensor, is_given: Tensor, s: Tensor) -> Tensor:
     """Return L of every sample, (B,), in float32.
