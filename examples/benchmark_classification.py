@@ -10,6 +10,7 @@ already has are not made again.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -140,15 +141,19 @@ def convolution_share(data: Dataset, config: TrainConfig) -> float:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Mean ± standard deviation over the seeds, as Markdown."""
+    """Mean ± standard deviation over the seeds, and median seconds, as Markdown."""
     lines = ["| noise | method | last epoch, % | best epoch, % | AUROC | average precision | seconds | seeds |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    for noise, method in dict.fromkeys((made.noise, made.method) for made in runs):
+    noises = list(dict.fromkeys(made.noise for made in runs))
+    for noise, method in itertools.product(noises, METHODS):
         row = [made for made in runs if (made.noise, made.method) == (noise, method)]
+        if not row:
+            continue
 
         def cell(name: str, factor: float, digits: int, row: Sequence[Run] = row) -> str:
             values = [factor * v for made in row if (v := getattr(made, name)) is not None]
-            return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}" if values else ""
+            spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+            return f"{np.mean(values):.{digits}f}{spread}" if values else ""
 
         cells = [cell("last", 100, 1), cell("best", 100, 1), cell("auroc", 1, 3), cell("average_precision", 1, 3)]
         seconds = f"{np.median([made.seconds for made in row]):.0f}"
@@ -174,25 +179,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{a.cifar} holds no CIFAR-10")
     a.out.mkdir(parents=True, exist_ok=True)
     path = a.out / "classification.json"
-    settings = {"images": a.images, "epochs": a.epochs}
+    config = TrainConfig(epochs=a.epochs)
+    settings = {"images": a.images, "config": asdict(config)}
     runs: list[Run] = []
     if path.exists():
         record = json.loads(path.read_text())
         if {key: record[key] for key in settings} != settings:
             parser.error(f"{a.out} holds a record of other settings; choose another --out")
         runs = [Run(**made) for made in record["runs"]]
-    data, config = cifar.load(folder, cifar.CIFAR10), TrainConfig(epochs=a.epochs)
+    data = cifar.load(folder, cifar.CIFAR10)
     share = convolution_share(data, config)
     for made in benchmark(data, a.noises, a.methods, a.seeds, config, a.images, a.human_labels, runs):
         runs.append(made)
         print(made, file=sys.stderr, flush=True)
-        record = {
-            **settings,
-            **machine(),
-            "convolution_share": share,
-            "config": asdict(config),
-            "runs": [asdict(r) for r in runs],
-        }
+        record = {**settings, **machine(), "convolution_share": share, "runs": [asdict(r) for r in runs]}
         save_json(path, record)
         (a.out / "classification.md").write_text(table(runs) + "\n")
     print(table(runs))

@@ -1,6 +1,6 @@
 """Every choice of a training run, and the published recipes: the only home of the defaults. Free of torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dipsop.dtype import Dtype
@@ -42,14 +42,14 @@ class TrainConfig:
 
     method: Method = "sop"
     network: NetworkName = "fast"
-    epochs: int = 30
+    epochs: int = 60
     batch: int = 128
-    lr: float = 0.1
+    lr: float = 0.2
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float = 1e-4
     schedule: Schedule = "one-cycle"
-    rate_u: float = 10.0
-    rate_v: float = 100.0
+    rate_u: float = 8.0
+    rate_v: float = 50.0
     consistency: float = 0.9
     balance: float = 0.1
     seed: int = 0
@@ -76,11 +76,14 @@ _PUBLISHED_RATES = {
     (100, "asymmetric"): (1.0, 100.0),
 }
 
+_SOP = TrainConfig(
+    network="resnet34", epochs=120, lr=0.02, weight_decay=5e-4, schedule="steps", rate_u=10.0, rate_v=10.0
+)
 
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
-    "sop": TrainConfig(network="resnet34", epochs=120, lr=0.02, schedule="steps", rate_v=10.0),
-    "sop+": TrainConfig(method="sop+", network="preactresnet18", epochs=300, lr=0.02, schedule="cosine", rate_v=10.0),
+    "sop": _SOP,
+    "sop+": replace(_SOP, method="sop+", network="preactresnet18", epochs=300, schedule="cosine"),
 }
 
 
