@@ -182,14 +182,18 @@ def test_published_recipes():
     sop, plus = RECIPES["sop"], RECIPES["sop+"]
     assert (sop.network, sop.batch, sop.lr, sop.weight_decay, sop.epochs) == ("resnet34", 128, 0.02, 5e-4, 120)
     assert (plus.network, plus.epochs, plus.consistency, plus.balance) == ("preactresnet18", 300, 0.9, 0.1)
-    assert by_data("sop", 10, "asymmetric:0.4") == {"rate_u": 10.0, "rate_v": 100.0}
-    assert by_data("sop", 100, "none") == {"rate_u": 1.0, "rate_v": 10.0, "epochs": 150}
-    assert by_data("sop+", 100, "asymmetric:0.2") == {"rate_u": 1.0, "rate_v": 100.0}
-    assert by_data("fast", 10, "symmetric:0.4") == {}
+    assert by_data("sop", 10, "asymmetric:0.4", 50) == {"rate_u": 10.0, "rate_v": 100.0}
+    assert by_data("sop", 100, "none", 50) == {"rate_u": 1.0, "rate_v": 10.0, "epochs": 150}
+    assert by_data("sop+", 100, "asymmetric:0.2", 50) == {"rate_u": 1.0, "rate_v": 100.0}
     trainer = Trainer(colours(), replace(sop, network="fast"), CPU)
     per_epoch = trainer.steps_per_epoch
     factors = [trainer._schedule(per_epoch * epoch) for epoch in (0, 39, 40, 79, 80, 119)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(2, 8), (107, 8), (600, 64), (1024, 128), (10_000, 128)])
+def test_few_samples_are_taken_in_small_batches(samples, batch):
+    assert by_data("fast", 10, "none", samples) == {"batch": batch, "lr": pytest.approx(0.2 * (batch / 128) ** 0.5)}
 
 
 @pytest.mark.parametrize("change", [{"epochs": 0}, {"batch": 10, "shares": 3}, {"lr": 0.0}])

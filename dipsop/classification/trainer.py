@@ -9,6 +9,7 @@ for bit, and needs no random state saved. The truth about the labels comes in fo
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class Trainer:
         network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.fit_normalization(images[:: max(1, len(images) // 5000)].float() / 255)
         self.network = network
-        self._parallel = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False) if world > 1 else None
+        self._parallel = _data_parallel(network) if world > 1 else None
         self._called = torch.compile(network) if config.compile else (self._parallel or network)
         self._optimizer = torch.optim.SGD(
             [p for p in network.parameters() if p.requires_grad],
@@ -270,3 +271,10 @@ class Trainer:
             (self._early.targets, "targets"),
         ):
             mine.copy_(state[saved])
+
+
+def _data_parallel(network: nn.Module) -> nn.parallel.DistributedDataParallel:
+    """Average gradients over processes, and leave the batch statistics alone: they are those of shares."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the option has another name now, which torch 2.6 does not know
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)

@@ -1,6 +1,5 @@
 """`dipsop classify`: train through wrong labels, and list the suspect ones. Its options; classify_job does the work."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,13 +102,12 @@ def classify(
         "shares": shares,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    config = replace(RECIPES[recipe], seed=seed, dtype=dtype, compile=compile_, **given)  # type: ignore[arg-type]
     job = Job(
         data=data,
         out=out,
-        config=config,
         recipe=recipe,
-        given=frozenset(given),
+        settings=given | {"seed": seed, "dtype": dtype, "compile": compile_},
+        seed=seed,
         noise=noise,
         human_labels=human_labels,
         fetch=fetch,

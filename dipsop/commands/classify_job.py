@@ -1,6 +1,7 @@
 """One training run: data, noise, epochs, the list of suspect labels. Imported once the command has begun."""
 
 import gc
+import math
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ import typer
 
 from dipsop import __version__
 from dipsop.classification import cifar, download, folder, label_noise, report, run_folder
-from dipsop.classification.config import TrainConfig, by_data
+from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.trainer import Epoch, Trainer
 from dipsop.commands.device import pick_device
@@ -32,9 +33,9 @@ class Job:
 
     data: str
     out: Path
-    config: TrainConfig
     recipe: str
-    given: frozenset[str]  # names of the settings that were given as options
+    settings: dict[str, Any]  # of TrainConfig, those that were given
+    seed: int
     noise: str
     human_labels: Path | None
     fetch: bool
@@ -59,15 +60,12 @@ class Process:
 def run(job: Job) -> int:
     """Do the job; returns the exit status."""
     with process(job.device) as me:
-        config = job.config if job.config.shares > 1 else replace(job.config, shares=me.world)
         if not job.resume and (job.out / run_folder.CONFIG).exists():
             raise DataError(
                 f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out."
             )
         data = noisy(job, load(job))
-        published = by_data(job.recipe, len(data.classes), job.noise)
-        config = replace(config, **{name: value for name, value in published.items() if name not in job.given})
-        check(data, config)
+        config = settled(job, data, me.world)
         about = {"dipsop": __version__, "data": job.data, "noise": job.noise, "size": data.images.shape[-1],
                  "classes": list(data.classes), "train": asdict(config)}  # fmt: skip
         trainer = Trainer(data, config, me.device, me.rank, me.world)
@@ -139,9 +137,9 @@ def load(job: Job) -> Dataset:
         if there is not None:
             data = cifar.load(there, layout)
         else:
-            data = folder.load(folder.list_folder(path), job.size, job.test_fraction, job.config.seed)
+            data = folder.load(folder.list_folder(path), job.size, job.test_fraction, job.seed)
     elif path.is_file():
-        data = folder.load(folder.list_csv(path), job.size, job.test_fraction, job.config.seed)
+        data = folder.load(folder.list_csv(path), job.size, job.test_fraction, job.seed)
     else:
         raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
     return data
@@ -155,7 +153,7 @@ def noisy(job: Job, data: Dataset) -> Dataset:
     if data.true is not None and kind != "none":
         if kind in ("symmetric", "asymmetric"):
             make = label_noise.symmetric if kind == "symmetric" else label_noise.asymmetric
-            given = make(data.true, len(data.classes), fraction(job.noise, detail), job.config.seed)
+            given = make(data.true, len(data.classes), fraction(job.noise, detail), job.seed)
         elif kind == "human" and detail in label_noise.HUMAN:
             if job.human_labels is None:
                 raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
@@ -179,10 +177,18 @@ def fraction(noise: str, detail: str) -> float:
     return value
 
 
-def check(data: Dataset, config: TrainConfig) -> None:
-    """Refuse what cannot be trained on."""
-    if len(data.given) < 2 * config.shares:
+def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
+    """The settings that were given, and for the others what suits the data; refuse what cannot be trained on."""
+    settings = by_data(job.recipe, len(data.classes), job.noise, len(data.given)) | job.settings
+    shares = settings["shares"] = settings.get("shares", world)
+    batch = settings.get("batch", RECIPES[job.recipe].batch)
+    if shares % world:
+        raise DataError(f"{world} processes cannot share {shares} parts: choose --shares a multiple of the processes.")
+    if batch % shares and "batch" in job.settings:
+        raise DataError(f"A batch of {batch} cannot be dealt to {shares} shares: choose --batch a multiple of them.")
+    if len(data.given) < 2 * shares:
         raise DataError(f"There are {len(data.given)} training images, too few: give more.")
+    return replace(RECIPES[job.recipe], **settings | {"batch": math.ceil(batch / shares) * shares})
 
 
 def resumed(out: Path, trainer: Trainer, about: dict[str, Any]) -> list[Epoch]:
