@@ -325,7 +325,7 @@ def test_a_full_disk_costs_no_file(here, capsys):
         earlier = b"earlier" * 1500
         (disk / "out.bmp").write_bytes(earlier)
         images.save_values(Path("large.png"), np.random.default_rng(0).random((60, 60, 3)))
-        assert status("restore", "large.png", "--out", disk / "out.bmp", *QUICK) == 1
+        assert status("restore", "large.png", "--out", disk / "out.bmp", "--quiet", *QUICK) == 1
         assert re.fullmatch(r"dipsop: .*out\.bmp could not be written \(no space left.*\n", capsys.readouterr().err)
         assert listing(disk) == {"out.bmp": earlier}
     finally:
