@@ -27,6 +27,7 @@ from dipsop.classification.classifier import Classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DivergenceError
+from dipsop.sop.corruption import SparseCorruption
 from dipsop.sop.labels import EarlyLearning, LabelCorruption, consistency, imbalance, sop_loss
 
 
@@ -246,7 +247,7 @@ class Trainer:
     def explained(self) -> NDArray[np.float32]:
         """s = u∘u − v∘v of all samples, (N, C): what of their labels is not for the network to learn."""
         u, v = (self._of_all(factor) for factor in (self.corruption.corruption.u, self.corruption.corruption.v))
-        s: NDArray[np.float32] = (u.square() - v.square()).cpu().numpy()
+        s: NDArray[np.float32] = SparseCorruption(u, v).value.cpu().numpy()
         return s
 
     def _of_all(self, rows: Tensor) -> Tensor:
