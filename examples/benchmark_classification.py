@@ -6,15 +6,18 @@ CIFAR is a folder with CIFAR-10. The first 10,000 training images, the fast netw
 for all methods; judged on the 10,000 test images. "Last" is the last epoch, which is the result; "best" is the best
 epoch by the test images, which nobody could have picked. "cleanlab" ranks labels by the probability that a model gives
 them which has not seen them (cross-entropy, five folds; needs the package cleanlab). Runs that the record in --out
-already has are not made again.
+already has are not made again. --jobs 2 makes two runs at a time, each on half of the cores.
 """
 
 import argparse
 import itertools
 import json
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ import torch
 from benchmark_restoration import machine
 
 from dipsop.classification import cifar, label_noise, report
-from dipsop.classification.config import Method, TrainConfig
+from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
 from dipsop.classification.trainer import Trainer
 from dipsop.commands.tuning import tune_process
@@ -36,53 +39,87 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run. Accuracies in [0, 1], None without a model; the figures of the list are None where no label is wrong."""
+class Task:
+    """A run to make."""
 
     method: str
     noise: str
     seed: int
-    last: float | None
-    best: float | None
+
+
+@dataclass(frozen=True)
+class Run(Task):
+    """A run made.
+
+    Attributes
+    ----------
+    given_accuracy, test_accuracy : list of float in [0, 1], one for each epoch
+        Empty without a model of all samples.
+    auroc, average_precision : float, or None where no label is wrong
+        Of the list.
+    seconds : float
+    threads : int
+        The processor cores it had.
+    """
+
+    given_accuracy: list[float]
+    test_accuracy: list[float]
     auroc: float | None
     average_precision: float | None
     seconds: float
+    threads: int
 
 
-def noisy(data: Dataset, noise: str, seed: int, human: Path | None) -> Dataset:
-    """The data with labels of that noise."""
-    kind, _, detail = noise.partition(":")
-    true = data.given
-    if kind == "symmetric":
-        true_and_given = true, label_noise.symmetric(true, len(data.classes), float(detail), seed)
-    elif kind == "human":
-        if human is None:
-            raise SystemExit("--noise human needs --human-labels")
-        true_and_given = true, label_noise.human(human, detail, true)
-    else:
-        true_and_given = true, true
-    return replace(data, true=true_and_given[0], given=true_and_given[1], noise=noise)
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a record share. Paths are no part of the record."""
+
+    folder: Path
+    images: int
+    config: TrainConfig
+    human_labels: Path | None = None
+
+    def data(self, noise: str, seed: int) -> Dataset:
+        """The first images, with labels of that noise."""
+        return label_noise.apply(self.all(), noise, seed, self.human_labels).first(self.images)
+
+    def all(self) -> Dataset:
+        """All of CIFAR-10."""
+        folder = cifar.find(self.folder, cifar.CIFAR10)
+        if folder is None:
+            raise SystemExit(f"{self.folder} holds no CIFAR-10")
+        return cifar.load(folder, cifar.CIFAR10)
 
 
-def run(data: Dataset, method: Method, config: TrainConfig) -> Run:
-    """Train once."""
+def make(task: Task, setting: Setting) -> Run:
+    """Make one run."""
+    data = setting.data(task.noise, task.seed)
+    config = replace(setting.config, seed=task.seed)
     start = time.perf_counter()
-    trainer = Trainer(data, replace(config, method=method), torch.device("cpu"))
-    tests = [epoch.test_accuracy for epoch in trainer.epochs()]
-    seconds = time.perf_counter() - start
-    if method in ("sop", "sop+"):
-        scores: Any = report.score(trainer.explained())
+    if task.method == "cleanlab":
+        given, test, scores = [], [], cleanlab_scores(data, config)
     else:
-        believed = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-        scores = 1 - believed[np.arange(len(data.given)), data.given]
-    return Run(method, data.noise, config.seed, tests[-1], max(tests), *quality(scores, data), seconds)
+        trainer = Trainer(data, replace(config, method=task.method), torch.device("cpu"))  # type: ignore[arg-type]
+        epochs = list(trainer.epochs())
+        given, test = [epoch.given_accuracy for epoch in epochs], [epoch.test_accuracy for epoch in epochs]
+        scores = report.score(trainer.explained()) if task.method in ("sop", "sop+") else disbelief(trainer, data)
+    seconds = time.perf_counter() - start
+    wrong = data.given != data.true
+    quality = (report.auroc(scores, wrong), report.average_precision(scores, wrong)) if wrong.any() else (None, None)
+    return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0],
+               average_precision=quality[1], seconds=seconds, threads=torch.get_num_threads())  # fmt: skip
 
 
-def cleanlab_run(data: Dataset, config: TrainConfig) -> Run:
+def disbelief(trainer: Trainer, data: Dataset) -> Any:
+    """One minus the probability of the given label."""
+    believed = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
+    return 1 - believed[np.arange(len(data.given)), data.given]
+
+
+def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
     """Rank labels by cleanlab from the out-of-fold probabilities of cross-entropy models."""
     from cleanlab.rank import get_label_quality_scores
 
-    start = time.perf_counter()
     fold: Labels = np.random.default_rng(config.seed).permutation(len(data.given)) % FOLDS
     probabilities = np.zeros((len(data.given), len(data.classes)), np.float32)
     for k in range(FOLDS):
@@ -94,39 +131,63 @@ def cleanlab_run(data: Dataset, config: TrainConfig) -> Run:
         for _ in trainer.epochs():
             pass
         probabilities[fold == k] = trainer.network.probabilities(torch.from_numpy(data.images[fold == k])).cpu().numpy()
-    scores = 1 - get_label_quality_scores(data.given, probabilities)
-    seconds = time.perf_counter() - start
-    return Run("cleanlab", data.noise, config.seed, None, None, *quality(scores, data), seconds)
+    return 1 - get_label_quality_scores(data.given, probabilities)
 
 
-def quality(scores: Any, data: Dataset) -> tuple[float | None, float | None]:
-    """AUROC and average precision of a ranking."""
-    wrong = data.given != data.true
-    if not wrong.any():
-        return None, None
-    return report.auroc(scores, wrong), report.average_precision(scores, wrong)
+def make_all(tasks: Sequence[Task], setting: Setting, jobs: int) -> Iterator[Run]:
+    """Make runs, so many at a time, each in a process with its part of the cores."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(threads,)) as pool:
+        for made in as_completed([pool.submit(make, task, setting) for task in tasks]):
+            yield made.result()
 
 
-def benchmark(
-    data: Dataset,
-    noises: Sequence[str],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    config: TrainConfig,
-    images: int,
-    human: Path | None,
-    known: Sequence[Run],
-) -> Iterator[Run]:
-    """Make every run that is not known yet."""
-    done = {(made.method, made.noise, made.seed) for made in known}
-    for seed in seeds:
-        for noise in noises:
-            part = noisy(data, noise, seed, human).first(images)
-            for method in methods:
-                if (method, noise, seed) in done or (method == "cleanlab" and noise == "none"):
-                    continue
-                settings = replace(config, seed=seed)
-                yield cleanlab_run(part, settings) if method == "cleanlab" else run(part, method, settings)  # type: ignore[arg-type]
+def _start_worker(threads: int) -> None:
+    tune_process()
+    torch.set_num_threads(threads)
+
+
+class Record:
+    """Runs in DIR/classification.json, and their table in DIR/classification.md, whole after each run.
+
+    Parameters
+    ----------
+    out : Path
+        DIR.
+    setting : Setting
+        A record of another one is refused.
+    """
+
+    def __init__(self, out: Path, setting: Setting) -> None:
+        self._out, self._setting = out, setting
+        self._path = out / "classification.json"
+        shared = {"images": setting.images, "config": asdict(setting.config)}
+        self.runs: list[Run] = []
+        if self._path.exists():
+            self._content = json.loads(self._path.read_text())
+            if {key: self._content[key] for key in shared} != shared:
+                raise SystemExit(f"{out} holds a record of other settings; choose another --out")
+            self.runs = [Run(**made) for made in self._content["runs"]]
+        else:
+            share = convolution_share(setting.all(), setting.config)
+            self._content = {**shared, **machine(), "convolution_share": share}
+
+    @property
+    def convolution_share(self) -> float:
+        """See there."""
+        share: float = self._content["convolution_share"]
+        return share
+
+    def complete(self, tasks: Sequence[Task], jobs: int) -> None:
+        """Make the runs that there are not yet."""
+        known = {Task(made.method, made.noise, made.seed) for made in self.runs}
+        for made in make_all([task for task in tasks if task not in known], self._setting, jobs):
+            self.runs.append(made)
+            print(made.noise, made.method, "seed", made.seed, f"{made.seconds:.0f} s", file=sys.stderr, flush=True)
+            self._out.mkdir(parents=True, exist_ok=True)
+            save_json(self._path, self._content | {"runs": [asdict(run) for run in self.runs]})
+            (self._out / "classification.md").write_text(table(self.runs) + "\n")
 
 
 def convolution_share(data: Dataset, config: TrainConfig) -> float:
@@ -149,54 +210,56 @@ def table(runs: Sequence[Run]) -> str:
         row = [made for made in runs if (made.noise, made.method) == (noise, method)]
         if not row:
             continue
-
-        def cell(name: str, factor: float, digits: int, row: Sequence[Run] = row) -> str:
-            values = [factor * v for made in row if (v := getattr(made, name)) is not None]
-            spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-            return f"{np.mean(values):.{digits}f}{spread}" if values else ""
-
-        cells = [cell("last", 100, 1), cell("best", 100, 1), cell("auroc", 1, 3), cell("average_precision", 1, 3)]
-        seconds = f"{np.median([made.seconds for made in row]):.0f}"
-        lines.append(f"| {noise} | {method} | " + " | ".join([*cells, seconds, str(len(row))]) + " |")
+        cells = [
+            spread([100 * made.test_accuracy[-1] for made in row if made.test_accuracy], 1),
+            spread([100 * max(made.test_accuracy) for made in row if made.test_accuracy], 1),
+            spread([made.auroc for made in row if made.auroc is not None], 3),
+            spread([made.average_precision for made in row if made.average_precision is not None], 3),
+            f"{np.median([made.seconds for made in row]):.0f}",
+            str(len(row)),
+        ]
+        lines.append(f"| {noise} | {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard deviation."""
+    if not values:
+        return ""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Options of what makes runs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", type=Path, help="folder with CIFAR-10, python or binary version")
+    parser.add_argument("--images", type=int, default=10_000, help="train on the first so many")
+    parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--out", type=Path, default=Path("classification"))
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and write DIR/classification.md and DIR/classification.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cifar", type=Path, help="folder with CIFAR-10, python or binary version")
+    parser = parser_of(__doc__)
     parser.add_argument("--human-labels", type=Path, help="CIFAR-10_human.pt")
     parser.add_argument("--noises", nargs="+", default=NOISES)
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
-    parser.add_argument("--out", type=Path, default=Path("classification"))
     a = parser.parse_args(arguments)
-    tune_process()
-    folder = cifar.find(a.cifar, cifar.CIFAR10)
-    if folder is None:
-        parser.error(f"{a.cifar} holds no CIFAR-10")
-    a.out.mkdir(parents=True, exist_ok=True)
-    path = a.out / "classification.json"
-    config = TrainConfig(epochs=a.epochs)
-    settings = {"images": a.images, "config": asdict(config)}
-    runs: list[Run] = []
-    if path.exists():
-        record = json.loads(path.read_text())
-        if {key: record[key] for key in settings} != settings:
-            parser.error(f"{a.out} holds a record of other settings; choose another --out")
-        runs = [Run(**made) for made in record["runs"]]
-    data = cifar.load(folder, cifar.CIFAR10)
-    share = convolution_share(data, config)
-    for made in benchmark(data, a.noises, a.methods, a.seeds, config, a.images, a.human_labels, runs):
-        runs.append(made)
-        print(made, file=sys.stderr, flush=True)
-        record = {**settings, **machine(), "convolution_share": share, "runs": [asdict(r) for r in runs]}
-        save_json(path, record)
-        (a.out / "classification.md").write_text(table(runs) + "\n")
-    print(table(runs))
-    print(f"\nOf a step's time {share:.0%} is convolution.")
+    if a.human_labels is None and any(noise.startswith("human") for noise in a.noises):
+        parser.error("--noises human needs --human-labels")
+    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels))
+    tasks = [
+        Task(method, noise, seed)
+        for seed, noise, method in itertools.product(a.seeds, a.noises, a.methods)
+        if (method, noise) != ("cleanlab", "none")
+    ]
+    record.complete(tasks, a.jobs)
+    print(table(record.runs))
+    print(f"\nOf a step's time {record.convolution_share:.0%} is convolution.")
 
 
 if __name__ == "__main__":

@@ -49,11 +49,19 @@ class Classifier(nn.Module):
         return logits.float()
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probabilities (N, classes) of uint8 images (N, 3, H, W), by the mean logits of both flips."""
+    def probabilities(self, images: Tensor, flip: bool = True) -> Tensor:
+        """Return the probabilities (N, classes) of images.
+
+        Parameters
+        ----------
+        images : Tensor (N, 3, H, W), uint8
+        flip : bool
+            By the mean logits of the image and its mirror image: a little better, in twice the time.
+        """
         self.eval()
         out = []
         for part in images.split(EVALUATION_BATCH):
             x = part.to(self.mean.device).float() / 255
-            out.append(((self(x) + self(x.flip(-1))) / 2).softmax(1))
+            logits = (self(x) + self(x.flip(-1))) / 2 if flip else self(x)
+            out.append(logits.softmax(1))
         return torch.cat(out)

@@ -1,11 +1,12 @@
 """Wrong labels: made with a seed, or those that people gave (CIFAR-10N)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dipsop.classification.dataset import Labels
+from dipsop.classification.dataset import Dataset, Labels
 from dipsop.errors import DataError
 from dipsop.files import reason, shown
 
@@ -19,6 +20,53 @@ HUMAN = {
     "random3": "random_label3",
     "worse": "worse_label",
 }
+
+
+def apply(data: Dataset, noise: str, seed: int, human_labels: Path | None = None) -> Dataset:
+    """Return the data with its true labels made wrong.
+
+    Parameters
+    ----------
+    data : Dataset
+    noise : str
+        "symmetric:0.4", "asymmetric:0.4" (the fraction in [0, 1]), "human:worse" or another name in HUMAN, or "none".
+    seed : int
+        Fixes which labels become wrong.
+    human_labels : Path or None
+        The file of CIFAR-10N, where the noise is human.
+
+    Raises
+    ------
+    ValueError
+        There is no such noise.
+    DataError
+        The true labels are not known; the file of CIFAR-10N is not named or is no such file.
+    """
+    if noise == "none":
+        return data
+    if data.true is None:
+        raise DataError(f"--noise {noise} is for data whose labels are right: leave it out for your own.")
+    kind, _, detail = noise.partition(":")
+    if kind in ("symmetric", "asymmetric"):
+        make = symmetric if kind == "symmetric" else asymmetric
+        given = make(data.true, len(data.classes), _fraction(noise, detail), seed)
+    elif kind == "human" and detail in HUMAN:
+        if human_labels is None:
+            raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
+        given = human(human_labels, detail, data.true)
+    else:
+        raise ValueError(f"{noise} is no kind of label noise.")
+    return replace(data, given=given, noise=noise)
+
+
+def _fraction(noise: str, detail: str) -> float:
+    try:
+        value = float(detail)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError(f"{noise} needs a fraction between 0 and 1, as in symmetric:0.4.")
+    return value
 
 
 def symmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:

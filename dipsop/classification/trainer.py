@@ -209,10 +209,10 @@ class Trainer:
         return 0.1 ** math.floor(3 * done)
 
     def test_accuracy(self) -> float:
-        """On the test images; NaN where there are none."""
+        """On the test images, seen once and as they are; NaN where there are none."""
         if not len(self.data.test_labels):
             return math.nan
-        predicted = self.network.probabilities(torch.from_numpy(self.data.test_images)).argmax(1).cpu()
+        predicted = self.network.probabilities(torch.from_numpy(self.data.test_images), flip=False).argmax(1).cpu()
         return float((predicted == torch.from_numpy(self.data.test_labels)).double().mean())
 
     def _summed(self, values: Tensor) -> Tensor:

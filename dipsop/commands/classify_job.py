@@ -147,34 +147,11 @@ def load(job: Job) -> Dataset:
 
 def noisy(job: Job, data: Dataset) -> Dataset:
     """Make labels wrong as asked for, and take the first images only, where asked to."""
-    kind, _, detail = job.noise.partition(":")
-    if kind != "none" and data.true is None:
-        raise DataError(f"--noise {job.noise} is for data whose labels are right: leave it out for your own.")
-    if data.true is not None and kind != "none":
-        if kind in ("symmetric", "asymmetric"):
-            make = label_noise.symmetric if kind == "symmetric" else label_noise.asymmetric
-            given = make(data.true, len(data.classes), fraction(job.noise, detail), job.seed)
-        elif kind == "human" and detail in label_noise.HUMAN:
-            if job.human_labels is None:
-                raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
-            given = label_noise.human(job.human_labels, detail, data.true)
-        else:
-            raise typer.BadParameter(f"{job.noise} is no kind of label noise.", param_hint="--noise")
-        data = replace(data, given=given, noise=job.noise)
-    return data.first(job.images)
-
-
-def fraction(noise: str, detail: str) -> float:
-    """Read the fraction of a noise."""
     try:
-        value = float(detail)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise typer.BadParameter(
-            f"{noise} needs a fraction between 0 and 1, as in symmetric:0.4.", param_hint="--noise"
-        )
-    return value
+        data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--noise") from None
+    return data.first(job.images)
 
 
 def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
