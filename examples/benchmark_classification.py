@@ -95,25 +95,21 @@ def make(task: Task, setting: Setting) -> Run:
     """Make one run."""
     data = setting.data(task.noise, task.seed)
     config = replace(setting.config, seed=task.seed)
+    wrong = data.given != data.true
+    given, test = [], []
     start = time.perf_counter()
     if task.method == "cleanlab":
-        given, test, scores = [], [], cleanlab_scores(data, config)
+        scores = cleanlab_scores(data, config)
     else:
         trainer = Trainer(data, replace(config, method=task.method), torch.device("cpu"))  # type: ignore[arg-type]
         epochs = list(trainer.epochs())
         given, test = [epoch.given_accuracy for epoch in epochs], [epoch.test_accuracy for epoch in epochs]
-        scores = report.score(trainer.explained()) if task.method in ("sop", "sop+") else disbelief(trainer, data)
+        s, p = trainer.explained(), trainer.network.probabilities(torch.from_numpy(data.images)).numpy()
+        scores = report.doubt(s, p, data.given)
     seconds = time.perf_counter() - start
-    wrong = data.given != data.true
     quality = (report.auroc(scores, wrong), report.average_precision(scores, wrong)) if wrong.any() else (None, None)
-    return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0],
-               average_precision=quality[1], seconds=seconds, threads=torch.get_num_threads())  # fmt: skip
-
-
-def disbelief(trainer: Trainer, data: Dataset) -> Any:
-    """One minus the probability of the given label."""
-    believed = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-    return 1 - believed[np.arange(len(data.given)), data.given]
+    return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0], average_precision=quality[1],
+               seconds=seconds, threads=torch.get_num_threads())  # fmt: skip
 
 
 def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:

@@ -43,8 +43,8 @@ class TrainConfig:
     method: Method = "sop"
     network: NetworkName = "fast"
     epochs: int = 60
-    batch: int = 128
-    lr: float = 0.2
+    batch: int = 64
+    lr: float = 0.14
     momentum: float = 0.9
     weight_decay: float = 1e-4
     schedule: Schedule = "one-cycle"
@@ -77,7 +77,7 @@ _PUBLISHED_RATES = {
 }
 
 _SOP = TrainConfig(
-    network="resnet34", epochs=120, lr=0.02, weight_decay=5e-4, schedule="steps", rate_u=10.0, rate_v=10.0
+    network="resnet34", epochs=120, batch=128, lr=0.02, weight_decay=5e-4, schedule="steps", rate_u=10.0, rate_v=10.0
 )
 
 RECIPES: dict[str, TrainConfig] = {

@@ -31,6 +31,24 @@ def score(s: Scores) -> Scores:
     return scores
 
 
+def doubt(s: Scores, probabilities: Scores, given: Labels) -> Scores:
+    """Place of each label, (N,), from 1, the least suspect, to N: by ‖s‖₁, ties by how little the network believes it.
+
+    Parameters
+    ----------
+    s : (N, C)
+        u∘u − v∘v.
+    probabilities : (N, C)
+        What the network says.
+    given : (N,)
+    """
+    each = np.arange(len(given))
+    order = np.lexsort((-probabilities[each, given], score(s)))
+    places: Scores = np.empty(len(given))
+    places[order] = each + 1
+    return places
+
+
 def auroc(scores: Scores, wrong: NDArray[np.bool_]) -> float:
     """Probability that a wrong label scores above a right one, ties counting half; NaN where either kind is missing.
 
@@ -60,15 +78,12 @@ def average_precision(scores: Scores, wrong: NDArray[np.bool_]) -> float:
 def suspects(
     s: Scores, probabilities: Scores, given: Labels, classes: tuple[str, ...], names: list[str]
 ) -> list[Suspect]:
-    """Rank all samples, ties by how little the network believes the given label.
+    """Rank all samples by the doubt about their labels.
 
     Parameters
     ----------
-    s : (N, C)
-        u∘u − v∘v.
-    probabilities : (N, C)
-        What the network says.
-    given : (N,)
+    s, probabilities, given
+        As `doubt` takes them.
     classes : C names
     names : N names of the samples
     """
@@ -77,7 +92,7 @@ def suspects(
     cleaned = -s  # y − s, the labels without what was found wrong with them
     cleaned[each, given] += 1
     suggested = (probabilities + cleaned).argmax(1)
-    order = np.lexsort((believed, -scores))
+    order = np.argsort(-doubt(s, probabilities, given))
     return [
         Suspect(rank, names[k], classes[given[k]], classes[suggested[k]], float(scores[k]), float(believed[k]))
         for rank, k in enumerate(order, 1)

@@ -245,7 +245,9 @@ class Trainer:
         }
 
     def explained(self) -> NDArray[np.float32]:
-        """s = u∘u − v∘v of all samples, (N, C): what of their labels is not for the network to learn."""
+        """s = u∘u − v∘v of all samples, (N, C): what of their labels is not for the network; 0 without (u, v)."""
+        if self.config.method in ("ce", "elr"):  # (u, v) stand where they began
+            return np.zeros((len(self.given), len(self.data.classes)), np.float32)
         u, v = (self._of_all(factor) for factor in (self.corruption.corruption.u, self.corruption.corruption.v))
         s: NDArray[np.float32] = SparseCorruption(u, v).value.cpu().numpy()
         return s

@@ -200,7 +200,7 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
         "device": str(me.device),
     }
     if data.true is not None:
-        wrong, scores = data.true != data.given, report.score(s)
+        wrong, scores = data.true != data.given, report.doubt(s, probabilities, data.given)
         summary |= {
             "wrong_labels": float(wrong.mean()),
             "auroc": report.auroc(scores, wrong),
