@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -132,7 +131,7 @@ def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
 
 def make_all(tasks: Sequence[Task], setting: Setting, jobs: int) -> Iterator[Run]:
     """Make runs, so many at a time, each in a process with its part of the cores."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(threads,)) as pool:
         for made in as_completed([pool.submit(make, task, setting) for task in tasks]):

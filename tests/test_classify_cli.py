@@ -2,25 +2,16 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from command_line import started, status
 from PIL import Image
 from test_classification_data import human_file, write_cifar10, write_cifar100
 
 from dipsop.classification import run_folder
-from dipsop.cli import main
-
-
-def status(*arguments):
-    with pytest.raises(SystemExit) as leaving:
-        main([str(argument) for argument in arguments])
-    return leaving.value.code or 0
 
 
 @pytest.fixture
@@ -113,9 +104,8 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number):
     arguments = ["--data", str(dirty), "--epochs", "6", *(str(a) for a in SMALL)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert status("classify", *arguments, "--out", whole, "--quiet") == 0
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dipsop", "classify", *arguments, "--out", str(killed)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    command = ["-m", "dipsop", "classify", *arguments, "--out", str(killed)]
+    with started(command, tmp_path, OMP_NUM_THREADS="1") as process:
         wait_for(killed / "checkpoint.pt", process)
         process.send_signal(number)
         process.communicate()

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import typer
-from command_line import QUICK, listing, run, status
+from command_line import QUICK, listing, run, started, status
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -353,36 +355,24 @@ def test_corrupt_says_what_it_did(here: Path, capsys: pytest.CaptureFixture[str]
 # ---- signals ----------------------------------------------------------------------------------------------------
 
 
-def _fitting(here: Path, *options: str) -> subprocess.Popen[str]:
-    """Start a long fit that listens to signals even where the tests do not (in a script's background).
-
-    It reports a few times a second; return when it has taken steps.
-    """
+@contextmanager
+def _fitting(here: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A long fit that reports a few times a second, and has taken steps."""
     script = "from dipsop.commands import display; display.SECONDS_BETWEEN_LINES = 0.2; import dipsop.__main__"
-    command = [sys.executable, "-c", script, "restore", "noisy.png", "--out", "out.png", "--preset", "scratch"]
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            [*command, "--steps", "1000000", "--device", "cpu", *options],
-            cwd=here,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, former)
-    assert process.stderr is not None
-    for _ in range(2):  # when it speaks of a second step, the first is done with
-        line = process.stderr.readline()
-        assert re.fullmatch(r"step \d+/1000000  loss 0\.\d+  \d+\.\d % corrupted  \d+:\d\d:\d\d left\n", line)
-    return process
+    command = ["-c", script, "restore", "noisy.png", "--out", "out.png", "--preset", "scratch"]
+    with started([*command, "--steps", "1000000", "--device", "cpu", *options], here) as process:
+        assert process.stderr is not None
+        for _ in range(2):  # when it speaks of a second step, the first is done with
+            line = process.stderr.readline()
+            assert re.fullmatch(r"step \d+/1000000  loss 0\.\d+  \d+\.\d % corrupted  \d+:\d\d:\d\d left\n", line)
+        yield process
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_writes_the_last_state(here: Path, number: signal.Signals, expected: int) -> None:
-    process = _fitting(here, "--json", "--trace", "trace.json")
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    with _fitting(here, "--json", "--trace", "trace.json") as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == expected
     assert "Traceback" not in err
     report = json.loads(out)
@@ -394,9 +384,9 @@ def test_a_signal_writes_the_last_state(here: Path, number: signal.Signals, expe
 def test_a_killed_run_leaves_nothing_and_harms_nothing(here: Path) -> None:
     Path("out.png").write_bytes(b"earlier")
     before = listing(here)
-    process = _fitting(here)
-    process.kill()
-    process.communicate(timeout=60)
+    with _fitting(here) as process:
+        process.kill()
+        process.communicate(timeout=60)
     assert listing(here) == before
 
 

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import listing, run, status
+from command_line import listing, run, started, status
 
 from dipsop.commands.batch import is_batch, targets
 from dipsop.errors import DipsopError
@@ -155,17 +156,10 @@ def test_options_of_one_picture_are_refused_for_several(album, capsys, option):
     assert not Path("out").exists()
 
 
-def long_run(album: Path, *options: str) -> "subprocess.Popen[str]":
-    """Start a run over the folder that takes a while, out of reach of the tests' own signals."""
-    command = [sys.executable, "-m", "dipsop", "restore", "album", "--out", "out", "--steps", "120", "--jobs", "1"]
-    return subprocess.Popen(
-        [*command, "--device", "cpu", *options],
-        cwd=album.parent.resolve(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def long_run(album: Path, *options: str) -> AbstractContextManager["subprocess.Popen[str]"]:
+    """A run over the folder that takes a while."""
+    command = ["-m", "dipsop", "restore", "album", "--out", "out", "--steps", "120", "--jobs", "1"]
+    return started([*command, "--device", "cpu", *options], album.parent)
 
 
 def waited_for(path: Path, seconds: float = 60) -> None:
@@ -186,18 +180,22 @@ def alive_workers() -> list[int]:
     return found
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(album):
-    process = long_run(album)
-    waited_for(Path("out/a.png"))
-    process.kill()
-    process.communicate(timeout=60)
-    first = (Path("out/a.png").stat().st_mtime_ns, Path("out/a.png").read_bytes())
+def workers_gone() -> None:
     end = time.monotonic() + 20
     while alive_workers() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not alive_workers()  # who started them is gone, so are they
-    again = long_run(album, "--json")
-    out, _ = again.communicate(timeout=120)
+    assert not alive_workers()
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(album):
+    with long_run(album) as process:
+        waited_for(Path("out/a.png"))
+        process.kill()
+        process.communicate(timeout=60)
+        workers_gone()  # who started them is gone, so are they
+    first = (Path("out/a.png").stat().st_mtime_ns, Path("out/a.png").read_bytes())
+    with long_run(album, "--json") as again:
+        out, _ = again.communicate(timeout=120)
     assert again.returncode == 1
     reports = {line["in"]: line for line in map(json.loads, out.splitlines())}
     assert reports["album/a.png"]["skipped"]
@@ -210,11 +208,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(album):
 
 
 def test_ctrl_c_ends_all_and_says_what_is_left(album):
-    process = long_run(album, "--steps", "100000")
-    waited_for(Path("out"))
-    time.sleep(4)
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with long_run(album, "--steps", "100000") as process:
+        waited_for(Path("out"))
+        time.sleep(4)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "left to do: give the same command again" in out
     assert "Traceback" not in err
