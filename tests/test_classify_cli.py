@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import time
 
@@ -99,8 +100,10 @@ def wait_for(path, process):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number, code):
     arguments = ["--data", str(dirty), "--epochs", "6", *(str(a) for a in SMALL)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert status("classify", *arguments, "--out", whole, "--quiet") == 0
@@ -108,9 +111,11 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number):
     with started(command, tmp_path, OMP_NUM_THREADS="1") as process:
         wait_for(killed / "checkpoint.pt", process)
         process.send_signal(number)
-        process.communicate()
-    if number == signal.SIGINT and not (killed / "summary.json").exists():
-        assert process.returncode == 130
+        _, err = process.communicate()
+    assert "Traceback" not in err
+    if not (killed / "summary.json").exists():
+        assert process.returncode == code
+        assert number == signal.SIGKILL or re.search(r"stopped after \d of 6 epochs: go on with --resume\n$", err)
     assert status("classify", *arguments, "--out", killed, "--resume", "--quiet") == 0
     a, b = (run_folder.load_checkpoint(run)[0] for run in (whole, killed))
     assert a["epoch"] == b["epoch"] == 6

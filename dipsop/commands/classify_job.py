@@ -23,6 +23,7 @@ from dipsop.classification.trainer import Epoch, Trainer
 from dipsop.commands.device import pick_device
 from dipsop.commands.display import clock
 from dipsop.commands.options import DeviceName
+from dipsop.commands.stopping import Stopping
 from dipsop.errors import DataError
 from dipsop.files import as_json, save_json, shown
 
@@ -76,14 +77,7 @@ def run(job: Job) -> int:
             epochs = resumed(job.out, trainer, about)
         elif me.rank == 0:
             run_folder.begin(job.out, about, data)
-        show = Lines(config.epochs, job.quiet or me.rank > 0)
-        for epoch in trainer.epochs():
-            epochs.append(epoch)
-            state = trainer.state()
-            if me.rank == 0:
-                run_folder.save_checkpoint(job.out, state, epochs)
-                run_folder.write_curves(job.out, epochs)
-            show.epoch(epoch)
+        train(job, trainer, epochs, me)
         summary = finish(job, trainer, data, epochs, me)
         if me.world > 1:
             # The threads of the data-parallel wrapper must end before the interpreter does.
@@ -96,6 +90,34 @@ def run(job: Job) -> int:
         elif not job.quiet:
             typer.echo(in_words(summary))
     return 0
+
+
+def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process) -> None:
+    """Go through the epochs left, appending each to those done and writing it to the folder.
+
+    A signal ends an epoch at once, and waits where an epoch is written: libraries that draw abort when interrupted.
+    """
+    show = Lines(trainer.config.epochs, job.quiet or me.rank > 0)
+    with Stopping() as stopping:
+        try:
+            for epoch in trainer.epochs():
+                stopping.kept = True
+                epochs.append(epoch)
+                state = trainer.state()
+                if me.rank == 0:
+                    run_folder.save_checkpoint(job.out, state, epochs)
+                    run_folder.write_curves(job.out, epochs)
+                show.epoch(epoch)
+                if stopping.signal is not None:
+                    raise SystemExit(stopping.exit_status)
+                stopping.kept = False
+        except SystemExit:
+            if me.rank == 0 and not job.quiet:
+                print(
+                    f"stopped after {len(epochs)} of {trainer.config.epochs} epochs: go on with --resume",
+                    file=sys.stderr,
+                )
+            raise
 
 
 @contextmanager
