@@ -109,7 +109,15 @@ def human(path: Path, which: str, true: Labels) -> Labels:
     """
     if which not in HUMAN:
         raise ValueError(f"human labels must be one of {', '.join(HUMAN)}, got {which!r}")
-    admitted = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.int64))]  # type: ignore[attr-defined]
+    reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+    # The published file calls it as numpy 1 did.
+    admitted = [
+        reconstruct,
+        (reconstruct, "numpy.core.multiarray._reconstruct"),
+        np.ndarray,
+        np.dtype,
+        np.dtypes.Int64DType,
+    ]
     try:
         with torch.serialization.safe_globals(admitted):
             content = torch.load(path, map_location="cpu", weights_only=True)
