@@ -29,12 +29,12 @@ def dirty(tmp_path):
     return tmp_path / "data"
 
 
-SMALL = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32", "--test-fraction", 0.0)
+SMALL = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32")
 
 
 def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty, tmp_path, capsys):
     run = tmp_path / "run"
-    assert status("classify", "--data", dirty, "--out", run, "--size", 16, "--test-fraction", 0.0) == 0
+    assert status("classify", "--data", dirty, "--out", run, "--size", 16) == 0
     said = capsys.readouterr()
     assert "epoch 60/60" in said.err
     assert "labels.csv" in said.out
@@ -166,6 +166,12 @@ def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
     assert status(*arguments, "--resume", "--seed", 5) == 1
     assert "other settings (train)" in capsys.readouterr().err
+    assert status(*arguments, "--resume", "--images", 50) == 1
+    assert "other labels" in capsys.readouterr().err
+    (run / "labels.npz").write_bytes(b"PK")
+    assert status(*arguments, "--resume") == 1
+    assert "damaged" in capsys.readouterr().err
+    assert (run / "checkpoint.pt").read_bytes() == before
     assert (run / "checkpoint.pt").read_bytes() == before
 
 

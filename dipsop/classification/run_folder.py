@@ -12,6 +12,7 @@ summary.json     the last epoch, the best, and how good the list is
 import csv
 import io
 import json
+import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dipsop.checkpoint import load_state, save_state
-from dipsop.classification.dataset import Dataset
+from dipsop.classification.dataset import Dataset, Labels
 from dipsop.classification.report import Suspect, as_csv
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
@@ -75,6 +76,16 @@ def load_config(folder: Path) -> dict[str, Any]:
     except ValueError:
         raise DataError(f"{shown(path)} is damaged: train anew.") from None
     return content
+
+
+def load_given(folder: Path) -> Labels:
+    """Read the labels that were trained on; DataError where the file is missing or damaged."""
+    try:
+        with np.load(folder / LABELS) as labels:
+            given: Labels = labels["given"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise DataError(f"{shown(folder / LABELS)} is missing or damaged: train anew.") from None
+    return given
 
 
 def write_metrics(folder: Path, epochs: list[Epoch]) -> None:

@@ -53,8 +53,9 @@ def classify(
         int, typer.Option(min=16, max=512, help="Side in pixels that your own images are resized to.")
     ] = 32,
     test_fraction: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of your own images that is set aside for testing.")
-    ] = 0.1,
+        float,
+        typer.Option(min=0, max=0.9, help="Share of your own images that is set aside for testing, and not listed."),
+    ] = 0.0,
     network: Annotated[
         NetworkName | None, typer.Option(help="fast is for processors.", show_default=_by_recipe("network"))
     ] = None,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import typer
@@ -74,7 +75,7 @@ def run(job: Job) -> int:
         if me.world > 1:
             dist.barrier()  # all have looked into the folder before one writes there
         if job.resume:
-            epochs = resumed(job.out, trainer, about)
+            epochs = resumed(job.out, trainer, about, data)
         elif me.rank == 0:
             run_folder.begin(job.out, about, data)
         train(job, trainer, epochs, me)
@@ -190,14 +191,18 @@ def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
     return replace(RECIPES[job.recipe], **settings | {"batch": math.ceil(batch / shares) * shares})
 
 
-def resumed(out: Path, trainer: Trainer, about: dict[str, Any]) -> list[Epoch]:
+def resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
     """Go on from the last epoch of a run, which must be one of the same settings."""
     before = run_folder.load_config(out)
-    for key in ("data", "noise", "classes", "train"):
+    for key in ("data", "noise", "size", "classes", "train"):
         if before.get(key) != about[key]:
             raise DataError(
                 f"{shown(out)} is a run of other settings ({key}): repeat its command, or choose another --out."
             )
+    if not np.array_equal(run_folder.load_given(out), data.given):
+        raise DataError(
+            f"{shown(out)} is a run of other labels: restore them and its command, or choose another --out."
+        )
     if not (out / run_folder.CHECKPOINT).exists():
         return []  # stopped before the end of its first epoch
     state, epochs = run_folder.load_checkpoint(out)
