@@ -23,8 +23,14 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, packed.getvalue())
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path, remedy: str = "start anew, without --resume") -> dict[str, Any]:
     """Read a state, making nothing but tensors, numbers and containers of them, on the processor.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        What to do where it cannot be read, for the message.
 
     Raises
     ------
@@ -36,7 +42,7 @@ def load_state(path: Path) -> dict[str, Any]:
         if not isinstance(state, dict):
             raise TypeError(type(state).__name__)
     except OSError as error:
-        raise DipsopError(f"{shown(path)} cannot be read ({reason(error)}): start anew, without --resume.") from None
+        raise DipsopError(f"{shown(path)} cannot be read ({reason(error)}): {remedy}.") from None
     except Exception as error:  # a damaged file may raise anything
-        raise DipsopError(f"{shown(path)} is damaged ({type(error).__name__}): start anew, without --resume.") from None
+        raise DipsopError(f"{shown(path)} is damaged ({type(error).__name__}): {remedy}.") from None
     return state

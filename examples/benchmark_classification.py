@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,12 @@ def make_all(tasks: Sequence[Task], setting: Setting, jobs: int) -> Iterator[Run
     threads = max(1, torch.get_num_threads() // jobs)
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(threads,)) as pool:
-        for made in as_completed([pool.submit(make, task, setting) for task in tasks]):
-            yield made.result()
+        try:
+            for made in as_completed([pool.submit(make, task, setting) for task in tasks]):
+                yield made.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else all the others would be made, for nobody
+            raise
 
 
 def _start_worker(threads: int) -> None:
@@ -246,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     if a.human_labels is None and any(noise.startswith("human") for noise in a.noises):
         parser.error("--noises human needs --human-labels")
+    if "cleanlab" in a.methods and find_spec("cleanlab") is None:
+        parser.error("--methods cleanlab needs the package cleanlab: install '.[benchmark]', or name other methods")
     record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels))
     tasks = [
         Task(method, noise, seed)

@@ -13,6 +13,7 @@ import torch
 
 from dipsop.classification import report
 from dipsop.classification.augment import SHIFT, pad, strong_view, weak_view
+from dipsop.classification.classifier import Classifier
 from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.label_noise import symmetric
@@ -167,6 +168,25 @@ def test_wrong_labels_are_ranked_first():
     assert epochs[-1].test_accuracy > 0.8
 
 
+def test_data_parallel_comes_before_compiling(monkeypatch):
+    wrapped = object()
+    monkeypatch.setattr("dipsop.classification.trainer._data_parallel", lambda network: wrapped)
+    monkeypatch.setattr("torch.compile", lambda called: ("compiled", called))
+    trainer = Trainer(colours(), replace(SMALL, shares=2, compile=True), CPU, rank=0, world=2)
+    assert trainer._called == ("compiled", wrapped)  # else gradients would not be averaged
+
+
+def test_large_images_are_looked_at_a_few_at_a_time():
+    network = Classifier("fast", 2)
+    images = torch.randint(0, 256, (300, 3, 256, 256), dtype=torch.uint8)
+    seen = []
+    network.network.register_forward_hook(lambda module, inputs, out: seen.append(len(out)))
+    network.fit_normalization(images)
+    network.probabilities(images[:20], flip=False)
+    assert sum(seen) == 20
+    assert max(seen) == 500 // 64
+
+
 def test_cross_entropy_lists_by_its_probabilities_alone():
     data = colours(samples=120, noise=0.3)
     trainer, _ = trained(data, replace(SMALL, method="ce"))
@@ -174,6 +194,9 @@ def test_cross_entropy_lists_by_its_probabilities_alone():
     doubted = report.doubt(trainer.explained(), probabilities, data.given)
     believed = probabilities[np.arange(120), data.given]
     assert (np.diff(believed[np.argsort(doubted)]) <= 0).all()
+    listed = report.suspects(trainer.explained(), probabilities, data.given, data.classes, data.names)
+    predicted = probabilities.argmax(1)
+    assert all(suspect.suggested == data.classes[predicted[int(suspect.sample)]] for suspect in listed)
 
 
 def test_without_u_and_v_the_list_is_by_how_little_a_label_is_believed():

@@ -173,7 +173,8 @@ def test_asymmetric_noise_takes_the_usual_pairs():
     for label in (0, 1, 6, 7, 8):
         assert set(noisy[true == label]) == {label}
     of_hundred = label_noise.asymmetric(np.arange(100), 100, 1.0, seed=0)
-    assert (of_hundred == (np.arange(100) + 1) % 100).all()
+    assert of_hundred[:10].tolist() == [1, 2, 3, 4, 0, 6, 7, 8, 9, 5]
+    assert (of_hundred // 5 == np.arange(100) // 5).all()
 
 
 def human_file(path, **changes):
@@ -222,6 +223,10 @@ def test_a_folder_per_class_is_read(tmp_path):
         image(tmp_path / "cats" / f"{k}.png", (255, 0, 0))
         image(tmp_path / "dogs" / "deeper" / f"{k}.jpg", (0, 0, 255))
     (tmp_path / "dogs" / "notes.txt").write_text("not an image")
+    (tmp_path / "dogs" / "._0.jpg").write_bytes(b"what another system leaves behind")
+    for name in ("config.json", "labels.npz", "curves.png"):  # a run is no class
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
     data = folder.load(folder.list_folder(tmp_path), side=16, test_fraction=0.25, seed=0)
     assert data.classes == ("cats", "dogs")
     assert data.images.shape == (6, 3, 16, 16)
@@ -236,7 +241,7 @@ def test_a_csv_lists_images_beside_it_with_or_without_a_heading(tmp_path):
     for k in range(4):
         image(tmp_path / f"{k}.png", (60 * k, 0, 0))
         lines.append(f"{k}.png,{'ab'[k % 2]}")
-    for heading in ([], ["path,label"]):
+    for heading in ([], ["path,label"], ["filename,class"]):
         (tmp_path / "list.csv").write_text("\n".join(heading + lines))
         data = folder.load(folder.list_csv(tmp_path / "list.csv"), 8, 0.0, 0)
         assert data.given.tolist() == [0, 1, 0, 1]
@@ -258,11 +263,38 @@ def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match=r"broken.png cannot be read"):
         folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
     (tmp_path / "list.csv").write_text("a/0.png,x\nonly one cell\n")
-    with pytest.raises(DataError, match=r"list.csv, entry 2"):
+    with pytest.raises(DataError, match=r"list.csv, line 2"):
         folder.list_csv(tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text("path,label\n")
     with pytest.raises(DataError, match="lists no images"):
         folder.list_csv(tmp_path / "list.csv")
+
+
+def test_sets_and_other_files_are_not_taken_for_classes(tmp_path):
+    for k in range(4):
+        image(tmp_path / ("train" if k < 2 else "test") / "cats" / f"{k}.png", (0, 0, 0))
+    with pytest.raises(DataError, match="sets, not classes"):
+        folder.list_folder(tmp_path)
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "0.heic").touch()
+    with pytest.raises(DataError, match="birds holds files, but none of a kind that is read"):
+        folder.list_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+def test_grey_of_any_depth_is_read_to_scale(tmp_path, dtype, suffix):
+    if suffix == "png" and dtype in (np.int32, np.float32):
+        pytest.skip("there is no such PNG")
+    ramp = np.linspace(0, {np.uint8: 255, np.float32: 1}.get(dtype, 65535), 64).astype(dtype)
+    Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / f"ramp.{suffix}")
+    values = folder.read([tmp_path / f"ramp.{suffix}"], 64)
+    assert np.abs(values[0, 0] - np.linspace(0, 255, 64)).max() <= 1
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (folder.read([tmp_path / "clear.png"], 16) == 255).all()
 
 
 def packed():
@@ -304,13 +336,15 @@ def served(monkeypatch):
     server.server_close()
 
 
-def test_an_archive_is_fetched_unpacked_and_not_fetched_again(tmp_path, served):
+def test_an_archive_is_fetched_and_unpacked_in_place_of_what_is_not_whole(tmp_path, served):
     archive, asked, _ = served
     seen = []
+    (tmp_path / "some-data").mkdir()
+    (tmp_path / "some-data" / "leftover").touch()
     where = download.fetched(archive, tmp_path, lambda there, total: seen.append((there, total)))
     assert (where / "file").stat().st_size == 300_000
     assert seen[-1][0] == seen[-1][1] > 300_000
-    assert download.fetched(archive, tmp_path, lambda *_: None) == where
+    assert [path.name for path in where.iterdir()] == ["file"]
     assert asked == [0]
     assert [path.name for path in tmp_path.iterdir()] == ["some-data"]
 

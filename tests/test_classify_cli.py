@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import time
@@ -52,6 +53,37 @@ def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty
     with Image.open(run / "curves.png") as drawn:
         assert drawn.size[0] > 100
     assert json.loads((run / "config.json").read_text())["train"]["method"] == "sop"
+
+
+def test_some_of_the_images_are_of_all_classes(dirty, tmp_path, capsys):
+    run = tmp_path / "run"
+    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL)
+    assert status(*arguments, "--out", run, "--images", 20) == 0
+    rows = list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
+    assert sorted(row["given_label"] for row in rows) == 10 * ["blue"] + 10 * ["red"]
+    assert status(*arguments, "--out", tmp_path / "less", "--images", 3) == 1
+    assert "less than two images of a class" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_listed_as_they_are(dirty, tmp_path):
+    (dirty / "red" / "red9.png").rename(os.fsdecode(os.fsencode(dirty / "red") + b"/caf\xe9.png"))
+    run = dirty / "run"  # which is not taken for a class when it goes on
+    arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
+    assert status(*arguments) == 0
+    assert b"/red/caf\xe9.png,red," in (run / "labels.csv").read_bytes()
+    assert status(*arguments, "--resume") == 0
+
+
+def test_processes_of_torchrun_train_one_model(dirty, tmp_path):
+    run = tmp_path / "run"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dipsop", "classify"]
+    arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "2", "--json", *(str(a) for a in SMALL)]
+    with started([*command, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["epochs"] == 2  # one of them speaks
+    assert json.loads((run / "config.json").read_text())["train"]["shares"] == 2
+    assert len((run / "labels.csv").read_text().splitlines()) == 81
 
 
 def test_predict_names_class_and_probability(dirty, tmp_path, capsys):
@@ -133,7 +165,6 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number, code):
         (("--data", "data", "--noise", "symmetric:0.4"), "leave it out for your own"),
         (("--data", "ten", "--noise", "human:worse"), "--human-labels"),
         (("--data", "data", "--shares", "3"), "choose --batch a multiple"),
-        (("--data", "data", "--resume"), "name the folder of a run"),
         (("--data", "data", "--lr", "1e9", "--epochs", "3"), "no longer a finite number"),
     ],
 )
@@ -145,7 +176,6 @@ def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, c
     assert status("classify", *arguments, "--out", "run", "--size", 16, "--batch", 16, "--quiet") == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    import re
 
     assert re.search(complaint, said)
 
@@ -160,14 +190,14 @@ def test_a_noise_that_is_none_is_a_bad_option(tmp_path, noise, capsys):
 def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     run = tmp_path / "run"
     arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
-    assert status(*arguments) == 0
+    assert status(*arguments, "--resume") == 0  # killed before it began, a run begins
     before = (run / "checkpoint.pt").read_bytes()
     assert status(*arguments) == 1
     assert "holds a run already" in capsys.readouterr().err
     assert status(*arguments, "--resume", "--seed", 5) == 1
     assert "other settings (train)" in capsys.readouterr().err
     assert status(*arguments, "--resume", "--images", 50) == 1
-    assert "other labels" in capsys.readouterr().err
+    assert "other images or labels" in capsys.readouterr().err
     (run / "labels.npz").write_bytes(b"PK")
     assert status(*arguments, "--resume") == 1
     assert "damaged" in capsys.readouterr().err

@@ -128,7 +128,8 @@ def _checked(path: Path, layout: Layout, pixels: NDArray[Any], labels: NDArray[A
     if not fits or labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or not len(labels):
         raise _not(path, layout)
     if labels.min() < 0 or labels.max() >= layout.classes:
-        raise DataError(f"{shown(path)} holds labels outside 0 to {layout.classes - 1}: fetch {layout.name} anew.")
+        outside = f"labels outside 0 to {layout.classes - 1}"
+        raise DataError(f"{shown(path)} holds {outside}: delete the folder and fetch {layout.name} anew.")
     return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
 
@@ -138,11 +139,15 @@ def _unpickled(path: Path) -> dict[str, Any]:
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): fetch the data anew.") from None
+        raise DataError(
+            f"{shown(path)} cannot be read ({reason(error)}): delete the folder and fetch the data anew."
+        ) from None
     except Exception as error:  # a broken pickle may raise anything
-        raise DataError(f"{shown(path)} is no CIFAR file ({type(error).__name__}): fetch the data anew.") from None
+        raise DataError(
+            f"{shown(path)} is no CIFAR file ({type(error).__name__}): delete the folder and fetch the data anew."
+        ) from None
     if not isinstance(content, dict):
-        raise DataError(f"{shown(path)} is no CIFAR file: fetch the data anew.")
+        raise DataError(f"{shown(path)} is no CIFAR file: delete the folder and fetch the data anew.")
     return {_text(key): value for key, value in content.items()}
 
 
@@ -189,8 +194,10 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): fetch the data anew.") from None
+        raise DataError(
+            f"{shown(path)} cannot be read ({reason(error)}): delete the folder and fetch the data anew."
+        ) from None
 
 
 def _not(path: Path, layout: Layout) -> DataError:
-    return DataError(f"{shown(path)} is no file of {layout.name}: fetch the data anew.")
+    return DataError(f"{shown(path)} is no file of {layout.name}: delete the folder and fetch the data anew.")

@@ -7,7 +7,7 @@ from dipsop.classification.networks import NETWORKS, FastNet
 from dipsop.dtype import Dtype
 from dipsop.precision import autocast
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 500  # images of 32×32; of larger ones fewer, as memory goes with the pixels
 
 
 class Classifier(nn.Module):
@@ -33,13 +33,18 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def fit_normalization(self, images: Tensor) -> None:
-        """Take mean and deviation of each colour, and what whitens patches, from images in [0, 1]."""
+        """Take mean and deviation of each colour, and what whitens patches, from some of the images.
+
+        Parameters
+        ----------
+        images : Tensor (N, 3, H, W), uint8
+            Some thousand are enough; they are taken from everywhere, since a folder's images lie class by class.
+        """
+        images = _some(images, 5000).float() / 255
         self.mean.copy_(images.mean((0, 2, 3), keepdim=True))
         self.deviation.copy_(images.std((0, 2, 3), keepdim=True).clamp(min=0.05))
         if isinstance(self.network, FastNet):
-            # Some from everywhere: a folder's images lie class by class.
-            some = images[:: max(1, len(images) // 1000)]
-            self.network.fit_whitening((some - self.mean) / self.deviation)
+            self.network.fit_whitening((_some(images, 1000) - self.mean) / self.deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
@@ -60,8 +65,18 @@ class Classifier(nn.Module):
         """
         self.eval()
         out = []
-        for part in images.split(EVALUATION_BATCH):
+        for part in images.split(_fitting(images, EVALUATION_BATCH)):
             x = part.to(self.mean.device).float() / 255
             logits = (self(x) + self(x.flip(-1))) / 2 if flip else self(x)
             out.append(logits.softmax(1))
         return torch.cat(out)
+
+
+def _fitting(images: Tensor, count: int) -> int:
+    """How many images have as many pixels as `count` of 32×32."""
+    return max(1, count * 32 * 32 // (images.shape[-1] * images.shape[-2]))
+
+
+def _some(images: Tensor, count: int) -> Tensor:
+    """Evenly spread ones, about as many as have the pixels of `count` of 32×32."""
+    return images[:: max(1, len(images) // _fitting(images, count))]

@@ -40,12 +40,25 @@ class Dataset:
     paths: tuple[Path, ...] | None = None
     noise: str = "none"
 
+    @property
+    def names(self) -> list[str]:
+        """Of the training images: paths where there are, else indices."""
+        return [str(k) for k in range(len(self.given))] if self.paths is None else [str(path) for path in self.paths]
+
     def first(self, count: int | None) -> Self:
         """The same with the first `count` training images alone; all where it is None."""
+        return self._at(np.arange(len(self.given))[:count])
+
+    def spread(self, count: int) -> Self:
+        """The same with `count` training images, or all where there are fewer, evenly spread over those there are."""
+        count = min(count, len(self.given))
+        return self._at(np.arange(count) * len(self.given) // count)
+
+    def _at(self, index: NDArray[np.int64]) -> Self:
         return replace(
             self,
-            images=self.images[:count],
-            given=self.given[:count],
-            true=None if self.true is None else self.true[:count],
-            paths=None if self.paths is None else self.paths[:count],
+            images=self.images[index],
+            given=self.given[index],
+            true=None if self.true is None else self.true[index],
+            paths=None if self.paths is None else tuple(self.paths[k] for k in index),
         )

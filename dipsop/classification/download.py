@@ -1,6 +1,7 @@
 """CIFAR from its makers' site into the user's cache, on request: with progress, resumed where it broke off, checked."""
 
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
@@ -47,7 +48,7 @@ def cache_folder() -> Path:
 
 
 def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
-    """Return the unpacked folder, fetching what is not there yet.
+    """Return the unpacked folder, fetched anew; one that is there already, and not whole, is replaced.
 
     A file half there is gone on with; one whose checksum is wrong is thrown away. The folder appears when it is whole.
 
@@ -57,8 +58,6 @@ def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
         No network, no room, or other bytes than the makers'.
     """
     folder = cache / archive.folder
-    if folder.is_dir():
-        return folder
     packed = cache / archive.url.rsplit("/", 1)[-1]
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -68,11 +67,12 @@ def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
         shutil.rmtree(unpacking, ignore_errors=True)
         with tarfile.open(packed) as tar:
             tar.extractall(unpacking, filter="data")
+        shutil.rmtree(folder, ignore_errors=True)
         (unpacking / archive.folder).rename(folder)
         shutil.rmtree(unpacking, ignore_errors=True)
     except urllib.error.URLError as error:
         raise _unreachable(archive, str(error.reason)) from None
-    except (TimeoutError, ConnectionError) as error:
+    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _unreachable(archive, str(error)) from None
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{shown(cache)} cannot hold the data ({error}): make room or set XDG_CACHE_HOME.") from None

@@ -11,39 +11,70 @@ from dipsop.classification.dataset import Dataset, Images, Labels
 from dipsop.errors import DataError
 from dipsop.files import reason, shown
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 Listed = list[tuple[Path, str]]
 
 
 def list_folder(folder: Path) -> Listed:
-    """Return path and class of every image in the subfolders; DataError where there are none."""
+    """Return path and class of every image in the subfolders; what is hidden, and training runs, are passed over.
+
+    Raises
+    ------
+    DataError
+        There are none, a subfolder has other files alone, or they are training and test sets rather than classes.
+    """
     found = []
-    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = (path for path in sorted(child.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
-        found += [(path, child.name) for path in files]
+    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
+    for child in children:
+        files = [path for path in sorted(child.rglob("*")) if path.is_file() and not _hidden(path, child)]
+        readable = [path for path in files if path.suffix.lower() in SUFFIXES]
+        if files and not readable:
+            raise DataError(
+                f"{shown(child)} holds files, but none of a kind that is read ({', '.join(sorted(SUFFIXES))}): convert "
+                "them, or move the folder away."
+            )
+        found += [(path, child.name) for path in readable]
     if not found:
         raise DataError(
             f"{shown(folder)} holds no folders with images: put the images of each class in a folder of its own."
         )
+    if {name.lower() for _, name in found} <= SETS:
+        raise DataError(f"{shown(folder)} holds sets, not classes: name one of them, as in {shown(children[0])}.")
     return found
 
 
+def _passed_over(child: Path) -> bool:
+    return child.name.startswith(".") or all((child / name).exists() for name in ("config.json", "labels.npz"))
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def list_csv(path: Path) -> Listed:
-    """Return path and class from the lines path,label; paths are relative to the file. A heading is allowed."""
+    """Return path and class from the lines path,label; paths are relative to the file.
+
+    The first line may be a heading: one that names no file, where the second does.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = [row for row in csv.reader(lines) if row]
+            reader = csv.reader(lines)
+            rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = reason(error) if isinstance(error, OSError) else "no CSV file"
         raise DataError(f"{shown(path)} cannot be read ({why}): give a CSV of path,label.") from None
-    if rows and [cell.strip().lower() for cell in rows[0][:2]] == ["path", "label"]:
-        rows = rows[1:]
-    for number, row in enumerate(rows, 1):
+    for number, row in rows:
         if len(row) < 2 or not row[0].strip() or not row[1].strip():
-            raise DataError(f"{shown(path)}, entry {number} is not path,label: mend that line.")
-    if not rows:
+            raise DataError(f"{shown(path)}, line {number} is not path,label: mend it.")
+    listed = [(path.parent / row[0].strip(), row[1].strip()) for _, row in rows]
+    if [name for _, name in listed[:1]] == ["label"] or (
+        len(listed) > 1 and not listed[0][0].exists() and listed[1][0].exists()
+    ):
+        listed = listed[1:]
+    if not listed:
         raise DataError(f"{shown(path)} lists no images: give a CSV of path,label.")
-    return [(path.parent / row[0].strip(), row[1].strip()) for row in rows]
+    return listed
 
 
 def load(listed: Listed, side: int, test_fraction: float, seed: int) -> Dataset:
@@ -89,9 +120,20 @@ def read(paths: Sequence[Path], side: int) -> Images:
     for k, path in enumerate(paths):
         try:
             with Image.open(path) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("RGB")
+                upright = _rgb(ImageOps.exif_transpose(opened))
                 out[k] = np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             why = reason(error) if isinstance(error, OSError) else "damaged or no image"
             raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None
     return out
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """As 8-bit RGB: grey of more bits scaled rather than cut off, what is transparent over white."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits, as integers of 16 or 32; float, in [0, 1]
+        values = np.asarray(image, np.float64) / (1 if image.mode == "F" else 65535)
+        image = Image.fromarray(np.rint(255 * values.clip(0, 1)).astype(np.uint8))
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), over)
+    return image.convert("RGB")

@@ -86,8 +86,8 @@ def symmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
 def asymmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
     """Replace labels with probability `fraction` by the class that theirs is mistaken for.
 
-    CIFAR-10: the usual pairs, the other classes stay. CIFAR-100: the next class within each superclass of five in the
-    usual code, which takes the next of all; here too, since the superclasses are not in the order of the labels.
+    CIFAR-10: the usual pairs, the other classes stay. Others: the next of each five, the last of them the first, as
+    the usual code for CIFAR-100 has it (its fives are of label numbers, which are not the superclasses).
     """
     random = np.random.default_rng(seed)
     hit = random.random(true.shape) < fraction
@@ -95,7 +95,8 @@ def asymmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels
     if classes == 10:
         mistaken[list(CIFAR10_MAP)] = list(CIFAR10_MAP.values())
     else:
-        mistaken = (mistaken + 1) % classes
+        first = mistaken - mistaken % 5
+        mistaken = first + (mistaken - first + 1) % np.minimum(5, classes - first)
     return np.where(hit, mistaken[true], true)
 
 
@@ -107,8 +108,6 @@ def human(path: Path, which: str, true: Labels) -> Labels:
     DataError
         The file is missing, is no CIFAR-10N file, holds anything but arrays, or its clean labels are not `true`.
     """
-    if which not in HUMAN:
-        raise ValueError(f"human labels must be one of {', '.join(HUMAN)}, got {which!r}")
     reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
     # The published file calls it as numpy 1 did.
     admitted = [

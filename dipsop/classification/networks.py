@@ -131,7 +131,7 @@ class FastNet(nn.Module):
         ----------
         images : Tensor (N, 3, H, W), float, normalized as the network will see them; some thousand are enough
         """
-        patches = F.unfold(images, PATCH).transpose(1, 2).reshape(-1, 3 * PATCH**2).double()
+        patches = F.unfold(images, PATCH).transpose(1, 2).reshape(-1, 3 * PATCH**2).cpu().double()
         values, vectors = torch.linalg.eigh(torch.cov(patches.T))
         filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, 3, PATCH, PATCH).to(self.whiten.weight)
         self.whiten.weight.copy_(torch.cat([filters, -filters]))

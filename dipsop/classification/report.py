@@ -3,7 +3,6 @@
 import csv
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,9 +88,11 @@ def suspects(
     """
     scores, each = score(s), np.arange(len(given))
     believed = probabilities[each, given]
-    cleaned = -s  # y − s, the labels without what was found wrong with them
-    cleaned[each, given] += 1
-    suggested = (probabilities + cleaned).argmax(1)
+    suggested = probabilities.argmax(1)
+    if s.any():
+        cleaned = -s  # y − s, the labels without what was found wrong with them
+        cleaned[each, given] += 1
+        suggested = (probabilities + cleaned).argmax(1)
     order = np.argsort(-doubt(s, probabilities, given))
     return [
         Suspect(rank, names[k], classes[given[k]], classes[suggested[k]], float(scores[k]), float(believed[k]))
@@ -107,8 +108,3 @@ def as_csv(listed: list[Suspect]) -> str:
     for s in listed:
         writer.writerow([s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}"])
     return text.getvalue()
-
-
-def sample_names(count: int, paths: tuple[Path, ...] | None) -> list[str]:
-    """Paths where there are, else indices."""
-    return [str(path) for path in paths] if paths is not None else [str(k) for k in range(count)]

@@ -1,7 +1,7 @@
 """What a training run leaves behind, each file written whole or not at all:
 
 config.json      what was asked for, data and noise, versions
-labels.npz       the labels that were trained on, and the true ones where they are known
+labels.npz       names and labels of the samples, and the true labels where they are known
 checkpoint.pt    θ, (u, v), optimizer, batch statistics, epochs so far: tensors and numbers, no code
 metrics.csv      a line per epoch
 curves.png       the same, drawn
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dipsop.checkpoint import load_state, save_state
-from dipsop.classification.dataset import Dataset, Labels
+from dipsop.classification.dataset import Dataset
 from dipsop.classification.report import Suspect, as_csv
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
@@ -36,9 +36,9 @@ def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{shown(folder)} cannot be made ({reason(error)}): choose another --out.") from None
-    labels = {"given": data.given} | ({} if data.true is None else {"true": data.true})
+    content = {"given": data.given, "names": np.array(data.names)}
     packed = io.BytesIO()
-    np.savez_compressed(packed, **labels)  # type: ignore[arg-type]
+    np.savez_compressed(packed, **content | ({} if data.true is None else {"true": data.true}))  # type: ignore[arg-type]
     write_atomically(folder / LABELS, packed.getvalue())
     save_json(folder / CONFIG, config)
 
@@ -58,11 +58,11 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], list[Epoch]]:
         There is none, or the file is damaged.
     """
     path = folder / CHECKPOINT
-    state = load_state(path)
+    state = load_state(path, remedy="delete the folder, or choose another --out")
     try:
         epochs = [Epoch(**epoch) for epoch in state.pop("epochs")]
     except (KeyError, TypeError):
-        raise DataError(f"{shown(path)} is no checkpoint of a training run: start anew, without --resume.") from None
+        raise DataError(f"{shown(path)} is no checkpoint of a training run: choose another --out.") from None
     return state, epochs
 
 
@@ -70,22 +70,23 @@ def load_config(folder: Path) -> dict[str, Any]:
     """Read config.json; DataError where there is none."""
     path = folder / CONFIG
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read ({reason(error)}): name the folder of a run.") from None
-    except ValueError:
-        raise DataError(f"{shown(path)} is damaged: train anew.") from None
+    except (TypeError, ValueError):
+        raise DataError(f"{shown(path)} is damaged: delete the folder, or choose another.") from None
     return content
 
 
-def load_given(folder: Path) -> Labels:
-    """Read the labels that were trained on; DataError where the file is missing or damaged."""
+def is_of(folder: Path, data: Dataset) -> bool:
+    """Whether the run was trained on these samples and labels; DataError where that cannot be read."""
     try:
         with np.load(folder / LABELS) as labels:
-            given: Labels = labels["given"]
+            return np.array_equal(labels["given"], data.given) and labels["names"].tolist() == data.names
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        raise DataError(f"{shown(folder / LABELS)} is missing or damaged: train anew.") from None
-    return given
+        raise DataError(
+            f"{shown(folder / LABELS)} is missing or damaged: delete the folder, or choose another --out."
+        ) from None
 
 
 def write_metrics(folder: Path, epochs: list[Epoch]) -> None:
@@ -122,4 +123,5 @@ def write_curves(folder: Path, epochs: list[Epoch]) -> None:
 
 def write_suspects(folder: Path, listed: list[Suspect]) -> None:
     """Write labels.csv."""
-    write_atomically(folder / SUSPECTS, as_csv(listed).encode())
+    # Names of files need not be text; they come back as the bytes they are.
+    write_atomically(folder / SUSPECTS, as_csv(listed).encode("utf-8", "surrogateescape"))

@@ -82,10 +82,11 @@ class Trainer:
             torch.manual_seed(config.seed)
             network = Classifier(config.network, len(data.classes), config.dtype)
         network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.fit_normalization(images[:: max(1, len(images) // 5000)].float() / 255)
+        network.fit_normalization(images)
         self.network = network
         self._parallel = _data_parallel(network) if world > 1 else None
-        self._called = torch.compile(network) if config.compile else (self._parallel or network)
+        called = self._parallel or network
+        self._called = torch.compile(called) if config.compile else called
         self._optimizer = torch.optim.SGD(
             [p for p in network.parameters() if p.requires_grad],
             lr=config.lr,
@@ -98,7 +99,7 @@ class Trainer:
         random = torch.Generator().manual_seed(config.seed)
         # Drawn for all samples, whoever owns them; a process moves the rows of its own shares alone.
         self.corruption = LabelCorruption(self.given, len(data.classes), (config.rate_u, config.rate_v), random)
-        self._early = EarlyLearning(len(self.given), len(data.classes), device)
+        self._early = EarlyLearning(len(self.given), len(data.classes), device) if config.method == "elr" else None
 
     @property
     def share_batch(self) -> int:
@@ -125,7 +126,9 @@ class Trainer:
             self.done += 1
             loss, count, given, true = self._summed(sums).tolist()
             if not math.isfinite(loss):
-                raise DivergenceError(f"the loss is no longer a finite number in epoch {self.done}: try a lower --lr.")
+                raise DivergenceError(
+                    f"the loss is no longer a finite number in epoch {self.done}: try a lower --lr, with another --out."
+                )
             test = self.test_accuracy()
             yield Epoch(
                 number=self.done,
@@ -145,7 +148,7 @@ class Trainer:
             randoms[share] = torch.Generator().manual_seed(seed)
             samples = torch.arange(share, len(self.given), self.config.shares)
             orders[share] = samples[torch.randperm(len(samples), generator=randoms[share])].to(self.device)
-        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(4, device=self.device)
         for step in range(self.steps_per_epoch):
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.lr * self._schedule(self.done * self.steps_per_epoch + step)
@@ -177,10 +180,10 @@ class Trainer:
         true = (hits == self._true[index]).sum() if self._true is not None else torch.zeros((), device=self.device)
         return torch.stack(
             [
-                losses.detach().sum().double(),
-                losses.new_tensor(float(len(index))).double(),
-                (hits == self.given[index]).sum().double(),
-                true.double(),
+                losses.detach().sum(),
+                losses.new_tensor(float(len(index))),
+                (hits == self.given[index]).sum(),
+                true,
             ]
         )
 
@@ -189,7 +192,7 @@ class Trainer:
         weak, given = logits[: len(index)], self.given[index]
         if self.config.method == "ce":
             return F.cross_entropy(weak.float(), given, reduction="none"), None
-        if self.config.method == "elr":
+        if self._early is not None:
             return self._early.loss(weak, given, index), None
         s = self.corruption.value(index).requires_grad_()
         losses = sop_loss(weak, self.corruption.is_given[index], s)
@@ -239,16 +242,23 @@ class Trainer:
             "network": self.network.state_dict(),
             "share_statistics": statistics,
             "optimizer": self._optimizer.state_dict(),
-            "u": self._of_all(self.corruption.corruption.u),
-            "v": self._of_all(self.corruption.corruption.v),
-            "targets": self._of_all(self._early.targets),
+            **{name: self._of_all(rows) for name, rows in self._of_samples().items()},
         }
+
+    def _of_samples(self) -> dict[str, Tensor]:
+        """What the method remembers of every sample, a row each."""
+        if self._early is not None:
+            return {"targets": self._early.targets}
+        if self.config.method == "ce":
+            return {}
+        return {"u": self.corruption.corruption.u, "v": self.corruption.corruption.v}
 
     def explained(self) -> NDArray[np.float32]:
         """s = u∘u − v∘v of all samples, (N, C): what of their labels is not for the network; 0 without (u, v)."""
-        if self.config.method in ("ce", "elr"):  # (u, v) stand where they began
+        factors = [self._of_all(rows) for name, rows in self._of_samples().items() if name in ("u", "v")]
+        if not factors:
             return np.zeros((len(self.given), len(self.data.classes)), np.float32)
-        u, v = (self._of_all(factor) for factor in (self.corruption.corruption.u, self.corruption.corruption.v))
+        u, v = factors
         s: NDArray[np.float32] = SparseCorruption(u, v).value.cpu().numpy()
         return s
 
@@ -268,12 +278,8 @@ class Trainer:
         for share, own in self._share_statistics.items():
             torch._foreach_copy_(own, state["share_statistics"][share])
         self._optimizer.load_state_dict(state["optimizer"])
-        for mine, saved in (
-            (self.corruption.corruption.u, "u"),
-            (self.corruption.corruption.v, "v"),
-            (self._early.targets, "targets"),
-        ):
-            mine.copy_(state[saved])
+        for name, rows in self._of_samples().items():
+            rows.copy_(state[name])
 
 
 def _data_parallel(network: nn.Module) -> nn.parallel.DistributedDataParallel:

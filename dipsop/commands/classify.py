@@ -47,7 +47,12 @@ def classify(
         bool, typer.Option("--fetch", help="Fetch cifar10 or cifar100 into the cache.", show_default=OFF)
     ] = False,
     images: Annotated[
-        int | None, typer.Option(min=2, help="Train on so many images, the first ones.", show_default="all")
+        int | None,
+        typer.Option(
+            min=2,
+            help="Train on so many images: the first of CIFAR, or of your own, evenly spread.",
+            show_default="all",
+        ),
     ] = None,
     size: Annotated[
         int, typer.Option(min=16, max=512, help="Side in pixels that your own images are resized to.")
@@ -81,7 +86,9 @@ def classify(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile the network; pays on GPUs.", show_default=OFF)
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.", show_default=OFF)] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if one was begun there.", show_default=OFF)
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as a JSON object.", show_default=OFF)] = False,
     quiet: Quiet = False,
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from dipsop.commands.options import DeviceName
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DataError
 from dipsop.files import as_json, save_json, shown
+
+SECONDS_BETWEEN_CURVES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +64,14 @@ class Process:
 def run(job: Job) -> int:
     """Do the job; returns the exit status."""
     with process(job.device) as me:
-        if not job.resume and (job.out / run_folder.CONFIG).exists():
+        begun = (job.out / run_folder.CONFIG).exists()
+        if begun and not job.resume:
             raise DataError(
                 f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out."
             )
-        data = noisy(job, load(job))
+        with in_turn(me) if job.fetch else nullcontext():
+            data = load(job)
+        data = noisy(job, data)
         config = settled(job, data, me.world)
         about = {"dipsop": __version__, "data": job.data, "noise": job.noise, "size": data.images.shape[-1],
                  "classes": list(data.classes), "train": asdict(config)}  # fmt: skip
@@ -74,7 +79,7 @@ def run(job: Job) -> int:
         epochs: list[Epoch] = []
         if me.world > 1:
             dist.barrier()  # all have looked into the folder before one writes there
-        if job.resume:
+        if begun:
             epochs = resumed(job.out, trainer, about, data)
         elif me.rank == 0:
             run_folder.begin(job.out, about, data)
@@ -98,7 +103,7 @@ def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process) -> None:
 
     A signal ends an epoch at once, and waits where an epoch is written: libraries that draw abort when interrupted.
     """
-    show = Lines(trainer.config.epochs, job.quiet or me.rank > 0)
+    show, drawn = Lines(trainer.config.epochs, job.quiet or me.rank > 0), -math.inf
     with Stopping() as stopping:
         try:
             for epoch in trainer.epochs():
@@ -107,7 +112,9 @@ def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process) -> None:
                 state = trainer.state()
                 if me.rank == 0:
                     run_folder.save_checkpoint(job.out, state, epochs)
-                    run_folder.write_curves(job.out, epochs)
+                    if time.monotonic() > drawn + SECONDS_BETWEEN_CURVES:
+                        run_folder.write_curves(job.out, epochs)
+                        drawn = time.monotonic()
                 show.epoch(epoch)
                 if stopping.signal is not None:
                     raise SystemExit(stopping.exit_status)
@@ -137,6 +144,16 @@ def process(device: DeviceName) -> Iterator[Process]:
         yield Process(dist.get_rank(), world, picked)
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def in_turn(me: Process) -> Iterator[None]:
+    """Let the first process go through alone, then the others."""
+    if me.world > 1 and me.rank > 0:
+        dist.barrier()
+    yield
+    if me.world > 1 and me.rank == 0:
+        dist.barrier()
 
 
 def load(job: Job) -> Dataset:
@@ -174,7 +191,12 @@ def noisy(job: Job, data: Dataset) -> Dataset:
         data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--noise") from None
-    return data.first(job.images)
+    if job.images is None or data.paths is None:
+        return data.first(job.images)
+    some = data.spread(job.images)
+    if np.bincount(some.given, minlength=len(data.classes)).min() < 2:
+        raise DataError(f"--images {job.images} leaves less than two images of a class: take more.")
+    return some
 
 
 def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
@@ -199,9 +221,9 @@ def resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -
             raise DataError(
                 f"{shown(out)} is a run of other settings ({key}): repeat its command, or choose another --out."
             )
-    if not np.array_equal(run_folder.load_given(out), data.given):
+    if not run_folder.is_of(out, data):
         raise DataError(
-            f"{shown(out)} is a run of other labels: restore them and its command, or choose another --out."
+            f"{shown(out)} is a run of other images or labels: restore them and its command, or choose another --out."
         )
     if not (out / run_folder.CHECKPOINT).exists():
         return []  # stopped before the end of its first epoch
@@ -234,8 +256,9 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
             "average_precision": report.average_precision(scores, wrong),
         }
     if me.rank == 0:
-        names = report.sample_names(len(data.given), data.paths)
-        listed = report.suspects(s, probabilities, data.given, data.classes, names)
+        run_folder.write_metrics(job.out, epochs)
+        run_folder.write_curves(job.out, epochs)
+        listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
         run_folder.write_suspects(job.out, listed)
         save_json(job.out / run_folder.SUMMARY, summary)
     return summary
@@ -286,7 +309,7 @@ def in_words(summary: dict[str, Any]) -> str:
             f"{100 * summary['test_accuracy']:.1f} % after the last epoch "
             f"(best {100 * summary['best_test_accuracy']:.1f} %, epoch {summary['best_epoch']})"
         )
-    if "auroc" in summary:
+    if summary.get("wrong_labels"):
         lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
     lines["suspects"] = f"{shown(Path(summary['out']) / run_folder.SUSPECTS)}, the most suspect label first"
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
