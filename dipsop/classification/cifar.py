@@ -19,6 +19,7 @@ from dipsop.errors import DataError
 from dipsop.files import reason, shown
 
 PIXELS = 3 * 32 * 32
+ANEW = "delete the folder and fetch the data anew"  # the remedy for whatever is wrong with a file
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,7 @@ def _checked(path: Path, layout: Layout, pixels: NDArray[Any], labels: NDArray[A
     if not fits or labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or not len(labels):
         raise _not(path, layout)
     if labels.min() < 0 or labels.max() >= layout.classes:
-        outside = f"labels outside 0 to {layout.classes - 1}"
-        raise DataError(f"{shown(path)} holds {outside}: delete the folder and fetch {layout.name} anew.")
+        raise DataError(f"{shown(path)} holds labels outside 0 to {layout.classes - 1}: {ANEW}.")
     return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
 
@@ -139,15 +139,11 @@ def _unpickled(path: Path) -> dict[str, Any]:
     except DataError:
         raise
     except OSError as error:
-        raise DataError(
-            f"{shown(path)} cannot be read ({reason(error)}): delete the folder and fetch the data anew."
-        ) from None
+        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): {ANEW}.") from None
     except Exception as error:  # a broken pickle may raise anything
-        raise DataError(
-            f"{shown(path)} is no CIFAR file ({type(error).__name__}): delete the folder and fetch the data anew."
-        ) from None
+        raise DataError(f"{shown(path)} is no CIFAR file ({type(error).__name__}): {ANEW}.") from None
     if not isinstance(content, dict):
-        raise DataError(f"{shown(path)} is no CIFAR file: delete the folder and fetch the data anew.")
+        raise DataError(f"{shown(path)} is no CIFAR file: {ANEW}.")
     return {_text(key): value for key, value in content.items()}
 
 
@@ -194,10 +190,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{shown(path)} cannot be read ({reason(error)}): delete the folder and fetch the data anew."
-        ) from None
+        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): {ANEW}.") from None
 
 
 def _not(path: Path, layout: Layout) -> DataError:
-    return DataError(f"{shown(path)} is no file of {layout.name}: delete the folder and fetch the data anew.")
+    return DataError(f"{shown(path)} is no file of {layout.name}: {ANEW}.")
