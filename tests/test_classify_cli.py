@@ -202,7 +202,6 @@ def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     assert status(*arguments, "--resume") == 1
     assert "damaged" in capsys.readouterr().err
     assert (run / "checkpoint.pt").read_bytes() == before
-    assert (run / "checkpoint.pt").read_bytes() == before
 
 
 def test_predict_refuses_what_is_no_run_or_no_image(tmp_path, dirty, capsys):

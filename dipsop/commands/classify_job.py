@@ -1,29 +1,27 @@
-"""One training run: data, noise, epochs, the list of suspect labels. Imported once the command has begun."""
+"""One training run, from its options to the list of suspect labels. Imported once the command has begun."""
 
 import gc
 import math
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import typer
 
 from dipsop import __version__
-from dipsop.classification import cifar, download, folder, label_noise, report, run_folder
+from dipsop.classification import report, run_folder
 from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.trainer import Epoch, Trainer
-from dipsop.commands.device import pick_device
-from dipsop.commands.display import clock
+from dipsop.commands.classify_data import load, noisy
+from dipsop.commands.classify_display import Lines, in_words
 from dipsop.commands.options import DeviceName
+from dipsop.commands.processes import Process, in_turn, process
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DataError
 from dipsop.files import as_json, save_json, shown
@@ -52,15 +50,6 @@ class Job:
     quiet: bool
 
 
-@dataclass(frozen=True)
-class Process:
-    """This process among those that torchrun started."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-
 def run(job: Job) -> int:
     """Do the job; returns the exit status."""
     with process(job.device) as me:
@@ -70,8 +59,15 @@ def run(job: Job) -> int:
                 f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out."
             )
         with in_turn(me) if job.fetch else nullcontext():
-            data = load(job)
-        data = noisy(job, data)
+            data = load(
+                job.data,
+                fetch=job.fetch,
+                size=job.size,
+                test_fraction=job.test_fraction,
+                seed=job.seed,
+                quiet=job.quiet,
+            )
+        data = noisy(data, job.noise, job.seed, job.human_labels, job.images)
         config = settled(job, data, me.world)
         about = {"dipsop": __version__, "data": job.data, "noise": job.noise, "size": data.images.shape[-1],
                  "classes": list(data.classes), "train": asdict(config)}  # fmt: skip
@@ -126,77 +122,6 @@ def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process) -> None:
                     file=sys.stderr,
                 )
             raise
-
-
-@contextmanager
-def process(device: DeviceName) -> Iterator[Process]:
-    """Join the processes that torchrun started, if it did: gloo on processors, nccl on GPUs."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Process(0, 1, pick_device(device))
-        return
-    picked = pick_device(device)
-    if picked.type == "cuda":
-        picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(picked)
-    dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
-    try:
-        yield Process(dist.get_rank(), world, picked)
-    finally:
-        dist.destroy_process_group()
-
-
-@contextmanager
-def in_turn(me: Process) -> Iterator[None]:
-    """Let the first process go through alone, then the others."""
-    if me.world > 1 and me.rank > 0:
-        dist.barrier()
-    yield
-    if me.world > 1 and me.rank == 0:
-        dist.barrier()
-
-
-def load(job: Job) -> Dataset:
-    """Read the data, whichever form it has."""
-    layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
-    path = Path(job.data)
-    if job.data in layouts and not path.exists():
-        layout = layouts[job.data]
-        there = cifar.find(download.cache_folder(), layout)
-        if there is None and job.fetch:
-            there = download.fetched(download.ARCHIVES[job.data], download.cache_folder(), Bytes(job.quiet))
-        if there is None:
-            raise DataError(
-                f"{layout.name} is not in {shown(download.cache_folder())}: fetch it with --fetch, or name the folder "
-                "that holds it with --data."
-            )
-        data = cifar.load(there, layout)
-    elif path.is_dir():
-        found = [(cifar.find(path, layout), layout) for layout in layouts.values()]
-        there, layout = next(((f, layout) for f, layout in found if f is not None), (None, cifar.CIFAR10))
-        if there is not None:
-            data = cifar.load(there, layout)
-        else:
-            data = folder.load(folder.list_folder(path), job.size, job.test_fraction, job.seed)
-    elif path.is_file():
-        data = folder.load(folder.list_csv(path), job.size, job.test_fraction, job.seed)
-    else:
-        raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
-    return data
-
-
-def noisy(job: Job, data: Dataset) -> Dataset:
-    """Make labels wrong as asked for, and take the first images only, where asked to."""
-    try:
-        data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--noise") from None
-    if job.images is None or data.paths is None:
-        return data.first(job.images)
-    some = data.spread(job.images)
-    if np.bincount(some.given, minlength=len(data.classes)).min() < 2:
-        raise DataError(f"--images {job.images} leaves less than two images of a class: take more.")
-    return some
 
 
 def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
@@ -262,54 +187,3 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
         run_folder.write_suspects(job.out, listed)
         save_json(job.out / run_folder.SUMMARY, summary)
     return summary
-
-
-class Lines:
-    """A line per epoch, on stderr."""
-
-    def __init__(self, epochs: int, quiet: bool) -> None:
-        self._epochs, self._quiet, self._start, self._first = epochs, quiet, time.monotonic(), 0
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Show an epoch."""
-        if self._quiet:
-            return
-        self._first = self._first or epoch.number
-        here = epoch.number - self._first + 1
-        left = (time.monotonic() - self._start) / here * (self._epochs - epoch.number)
-        figures = [f"loss {epoch.loss:.3f}", f"given {epoch.given_accuracy:.3f}"]
-        figures += [f"true {epoch.true_accuracy:.3f}"] if epoch.true_accuracy == epoch.true_accuracy else []
-        figures += [f"test {epoch.test_accuracy:.3f}"] if epoch.test_accuracy == epoch.test_accuracy else []
-        print(
-            f"epoch {epoch.number}/{self._epochs}  {'  '.join(figures)}  {clock(left)} left",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-class Bytes:
-    """Progress of a download, on stderr."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet, self._shown = quiet, 0.0
-
-    def __call__(self, there: int, total: int) -> None:
-        """Show how much is there."""
-        if not self._quiet and (time.monotonic() > self._shown + 2 or there == total):
-            self._shown = time.monotonic()
-            of = f" of {total / 1e6:.0f}" if total else ""
-            print(f"fetching  {there / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
-
-
-def in_words(summary: dict[str, Any]) -> str:
-    """Return the summary as a person reads it."""
-    lines = {"wrote": shown(Path(summary["out"]))}
-    if summary["test_accuracy"] == summary["test_accuracy"]:
-        lines["test"] = (
-            f"{100 * summary['test_accuracy']:.1f} % after the last epoch "
-            f"(best {100 * summary['best_test_accuracy']:.1f} %, epoch {summary['best_epoch']})"
-        )
-    if summary.get("wrong_labels"):
-        lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
-    lines["suspects"] = f"{shown(Path(summary['out']) / run_folder.SUSPECTS)}, the most suspect label first"
-    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
