@@ -25,8 +25,12 @@ def shown(path: Path) -> str:
     str
         One printable line.
     """
-    name = str(path)
-    return name if name.isprintable() else ascii(name)
+    return printable(str(path))
+
+
+def printable(text: str) -> str:
+    """Return a name as it is, or quoted with escapes where it would break the line or could not be printed."""
+    return text if text.isprintable() else ascii(text)
 
 
 def check_writable(path: Path) -> None:

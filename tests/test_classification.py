@@ -114,8 +114,10 @@ def test_a_resumed_run_ends_bit_equal(method):
     rest = list(resumed.epochs())
     assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in epochs[1:]]
     assert all(torch.equal(a, b) for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True))
-    assert torch.equal(whole.corruption.corruption.u, resumed.corruption.corruption.u)
-    assert torch.equal(whole.corruption.corruption.v, resumed.corruption.corruption.v)
+    remembered = {"ce": set(), "elr": {"targets"}}.get(method, {"u", "v"})
+    a, b = whole.state(), resumed.state()
+    assert remembered == a.keys() & {"u", "v", "targets"}
+    assert all(torch.equal(a[name], b[name]) for name in remembered)
 
 
 def _rank(rank, port, data, config, out):
@@ -152,7 +154,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path, method):
     trainer, epochs = trained(data, config)
     assert two["losses"] == pytest.approx([epoch.loss for epoch in epochs], rel=1e-4)
     assert two["tests"] == pytest.approx([epoch.test_accuracy for epoch in epochs], abs=0.04)
-    assert torch.allclose(two["u"], trainer.corruption.corruption.u, rtol=1e-2, atol=1e-6)
+    assert torch.allclose(two["u"], trainer.corruption.factors.u, rtol=1e-2, atol=1e-6)
 
 
 def test_wrong_labels_are_ranked_first():
@@ -174,6 +176,16 @@ def test_data_parallel_comes_before_compiling(monkeypatch):
     monkeypatch.setattr("torch.compile", lambda called: ("compiled", called))
     trainer = Trainer(colours(), replace(SMALL, shares=2, compile=True), CPU, rank=0, world=2)
     assert trainer._called == ("compiled", wrapped)  # else gradients would not be averaged
+
+
+def test_the_compiled_part_of_a_step_is_one_graph(monkeypatch):
+    def compiled(called, compile=torch.compile):
+        return compile(called, backend="eager", fullgraph=True)  # raises where something breaks the graph
+
+    monkeypatch.setattr("torch.compile", compiled)
+    data, config = colours(samples=64), replace(SMALL, epochs=1, dtype="auto")
+    _, (epoch,) = trained(data, replace(config, compile=True))
+    assert epoch.loss == pytest.approx(trained(data, config)[1][0].loss, rel=1e-3)
 
 
 def test_large_images_are_looked_at_a_few_at_a_time():
@@ -227,7 +239,8 @@ def test_published_recipes():
     assert (plus.network, plus.epochs, plus.consistency, plus.balance) == ("preactresnet18", 300, 0.9, 0.1)
     assert by_data("sop", 10, "asymmetric:0.4", 50) == {"rate_u": 10.0, "rate_v": 100.0}
     assert by_data("sop", 100, "none", 50) == {"rate_u": 1.0, "rate_v": 10.0, "epochs": 150}
-    assert by_data("sop+", 100, "asymmetric:0.2", 50) == {"rate_u": 1.0, "rate_v": 100.0}
+    assert by_data("sop+", 100, "asymmetric:0.2", 50) == {"rate_u": 1.0, "rate_v": 100.0, "weight_decay": 1e-3}
+    assert not sop.nesterov
     trainer = Trainer(colours(), replace(sop, network="fast"), CPU)
     per_epoch = trainer.steps_per_epoch
     factors = [trainer._schedule(per_epoch * epoch) for epoch in (0, 39, 40, 79, 80, 119)]
@@ -237,6 +250,11 @@ def test_published_recipes():
 @pytest.mark.parametrize(("samples", "batch"), [(2, 8), (107, 8), (300, 32), (600, 64), (10_000, 64)])
 def test_few_samples_are_taken_in_small_batches(samples, batch):
     assert by_data("fast", 10, "none", samples) == {"batch": batch, "lr": pytest.approx(0.14 * (batch / 64) ** 0.5)}
+
+
+def test_a_batch_that_was_asked_for_has_the_rate_that_goes_with_it():
+    assert by_data("fast", 10, "none", 100, batch=64)["lr"] == pytest.approx(0.14)
+    assert by_data("fast", 10, "none", 10_000, batch=256) == {"batch": 256, "lr": pytest.approx(0.28)}
 
 
 @pytest.mark.parametrize("change", [{"epochs": 0}, {"batch": 10, "shares": 3}, {"lr": 0.0}])

@@ -25,7 +25,7 @@ def batch(seed, size=8):
 def corruption(given, scale=0.3, rates=(10.0, 100.0)):
     made = LabelCorruption(given, CLASSES, rates, torch.Generator().manual_seed(1))
     random = torch.Generator().manual_seed(2)
-    for factor, where in ((made.corruption.u, made.is_given), (made.corruption.v, ~made.is_given)):
+    for factor, where in ((made.factors.u, made.is_given), (made.factors.v, ~made.is_given)):
         factor.copy_(scale * torch.rand(factor.shape, generator=random) * where)
     return made
 
@@ -44,8 +44,8 @@ def published_losses(logits, given, u, v):
 def test_loss_and_its_steps_are_the_published_ones():
     logits, given = batch(0, PUBLISHED_BATCH)
     made = corruption(given)
-    u = made.corruption.u.sum(1).requires_grad_()
-    v = made.corruption.v.clone().requires_grad_()
+    u = made.factors.u.sum(1).requires_grad_()
+    v = made.factors.v.clone().requires_grad_()
     theirs_logits = logits.clone().requires_grad_()
     published = published_losses(theirs_logits, given, u, v)
     published.backward()
@@ -58,8 +58,8 @@ def test_loss_and_its_steps_are_the_published_ones():
     losses.sum().backward()
     assert torch.allclose(ours_logits.grad / PUBLISHED_BATCH, theirs_logits.grad, atol=1e-7)
     made.step(index, s.grad)
-    assert torch.allclose(made.corruption.u.sum(1), moved_u.clamp(-1, 1), atol=1e-5)
-    assert torch.allclose(made.corruption.v, (moved_v * ~made.is_given).clamp(-1, 1), atol=1e-5)
+    assert torch.allclose(made.factors.u.sum(1), moved_u.clamp(-1, 1), atol=1e-5)
+    assert torch.allclose(made.factors.v, (moved_v * ~made.is_given).clamp(-1, 1), atol=1e-5)
 
 
 def test_cross_entropy_moves_u_and_not_v():
@@ -76,12 +76,12 @@ def test_cross_entropy_moves_u_and_not_v():
 def test_only_the_rows_of_the_batch_move():
     _, given = batch(0)
     made = corruption(given)
-    before_u, before_v = made.corruption.u.clone(), made.corruption.v.clone()
+    before_u, before_v = made.factors.u.clone(), made.factors.v.clone()
     made.step(torch.tensor([1, 5]), torch.ones(2, CLASSES))
     still = [0, 2, 3, 4, 6, 7]
-    assert torch.equal(made.corruption.u[still], before_u[still])
-    assert torch.equal(made.corruption.v[still], before_v[still])
-    assert (made.corruption.u[[1, 5]] != before_u[[1, 5]]).any()
+    assert torch.equal(made.factors.u[still], before_u[still])
+    assert torch.equal(made.factors.v[still], before_v[still])
+    assert (made.factors.u[[1, 5]] != before_u[[1, 5]]).any()
 
 
 def test_u_lives_at_the_given_class_and_v_elsewhere_for_ever():
@@ -89,8 +89,8 @@ def test_u_lives_at_the_given_class_and_v_elsewhere_for_ever():
     made = corruption(given)
     for k in range(20):
         made.step(torch.arange(8), torch.randn(8, CLASSES, generator=torch.Generator().manual_seed(k)))
-    assert made.corruption.u[~made.is_given].abs().max() == 0
-    assert made.corruption.v[made.is_given].abs().max() == 0
+    assert made.factors.u[~made.is_given].abs().max() == 0
+    assert made.factors.v[made.is_given].abs().max() == 0
 
 
 def test_a_factor_that_passed_one_can_come_back():
@@ -100,7 +100,7 @@ def test_a_factor_that_passed_one_can_come_back():
     for _ in range(60):
         made.step(index, -torch.ones(8, CLASSES))  # drives u up
     assert made.value(index).max() == 1
-    assert made.corruption.u.max() <= 1
+    assert made.factors.u.max() <= 1
     made.step(index, torch.ones(8, CLASSES))
     assert made.value(index).max() < 1
 
@@ -114,14 +114,14 @@ def test_rates_are_those_of_a_sample_whatever_the_batch():
             s = made.value(index).requires_grad_()
             sop_loss(logits[index], made.is_given[index], s).sum().backward()
             made.step(index, s.grad)
-        moved.append(made.corruption.u)
+        moved.append(made.factors.u)
     assert torch.allclose(*moved, atol=1e-7)
 
 
 def test_start_is_published_and_survives_in_float32():
     _, given = batch(0, 4000)
     made = LabelCorruption(given, CLASSES, (10.0, 10.0), torch.Generator().manual_seed(0))
-    u = made.corruption.u[made.is_given]
+    u = made.factors.u[made.is_given]
     assert u.dtype == torch.float32
     assert u.std() == pytest.approx(1e-8, rel=0.05)
     assert (u.square() > 0).float().mean() > 0.99
@@ -141,7 +141,7 @@ def test_a_wrong_label_ends_in_u_and_v():
     right, wrong = made.value(index).abs().sum(1)
     assert wrong > 1.8  # u and v
     assert right < 0.01
-    assert made.corruption.v[1].abs().argmax() == 3
+    assert made.factors.v[1].abs().argmax() == 3
 
 
 def test_consistency_is_zero_for_equal_views_and_moves_the_strong_one_alone():

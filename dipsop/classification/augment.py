@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT = 4  # pixels of the weak view, either way, the border reflected
-CUTOUT = 16  # side in pixels at 32×32, scaled with the image
+OPERATIONS = 2  # on each strong view
+CUTOUT = 17  # side in pixels at 32×32, odd to have a centre, scaled with the image
 
 
 def weak_view(padded: Tensor, index: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
@@ -30,7 +31,8 @@ def weak_view(padded: Tensor, index: Tensor, epoch: int, generator: torch.Genera
     Tensor (B, 3, H, W), uint8, channels last in memory
     """
     height, width = padded.shape[1] - 2 * SHIFT, padded.shape[2] - 2 * SHIFT
-    shift = torch.randint(0, 2 * SHIFT + 1, (2, len(index), 1), generator=generator).to(padded.device)
+    shift = torch.randint(0, 2 * SHIFT + 1, (2, len(index), 1), generator=generator)
+    shift = shift.to(padded.device, non_blocking=True)
     rows, columns = (s + torch.arange(n, device=padded.device) for s, n in zip(shift, (height, width), strict=True))
     # Which comes first is the image's own: a hash of its number (Knuth's multiplicative).
     flipped = ((index * 2654435761 >> 16) + epoch) % 2 == 1
@@ -51,10 +53,10 @@ def _reflected(length: int, device: torch.device) -> Tensor:
     return torch.where(at >= length, 2 * (length - 1) - at, at).clamp(0, length - 1)
 
 
-def strong_view(weak: Tensor, generator: torch.Generator, operations: int = 2) -> Tensor:
+def strong_view(weak: Tensor, generator: torch.Generator) -> Tensor:
     """Change colours and geometry of each image at random, and cut a square out of it.
 
-    In the manner of RandAugment (Cubuk et al. 2020): `operations` of those below one after the other, each drawn for
+    In the manner of RandAugment (Cubuk et al. 2020): two of the operations below one after the other, each drawn for
     each image, with a strength drawn up to its most.
 
     Parameters
@@ -66,7 +68,7 @@ def strong_view(weak: Tensor, generator: torch.Generator, operations: int = 2) -
     Tensor of that shape, in [0, 1]
     """
     x = weak
-    for _ in range(operations):
+    for _ in range(OPERATIONS):
         choice = _uniform(len(x), generator, x.device) * (len(_COLOURS) + 1)
         strength = 2 * _uniform(len(x), generator, x.device) - 1
         sign = 2 * _uniform(len(x), generator, x.device) - 1
@@ -79,18 +81,18 @@ def strong_view(weak: Tensor, generator: torch.Generator, operations: int = 2) -
 
 
 def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.rand(n, generator=generator).to(device)
+    return torch.rand(n, generator=generator).to(device, non_blocking=True)
 
 
 def _warped(x: Tensor, choice: Tensor, strength: Tensor, sign: Tensor) -> Tensor:
     """Rotate by up to 30°, shear by up to 0.3 and shift by up to 0.3 of the side, where a warp was chosen."""
     warps = choice.long() == len(_COLOURS)
     kind = (choice.frac() * 4).long()  # rotation, shear along either axis, shift
-    zero, one = torch.zeros_like(strength), torch.ones_like(strength)
+    zero = torch.zeros_like(strength)
     angle = torch.where(warps & (kind == 0), 0.52 * strength, zero)
     shear_x, shear_y = (torch.where(warps & (kind == k), 0.3 * strength, zero) for k in (1, 2))
     right, down = (torch.where(warps & (kind == 3), 0.6 * s, zero) for s in (strength, sign))
-    rows = torch.stack([angle.cos(), -angle.sin() + shear_x, right, angle.sin() + shear_y, angle.cos() * one, down], 1)
+    rows = torch.stack([angle.cos(), -angle.sin() + shear_x, right, angle.sin() + shear_y, angle.cos(), down], 1)
     grid = F.affine_grid(rows.view(-1, 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
@@ -133,10 +135,11 @@ _COLOURS = (_brightness, _contrast, _saturation, _solarize, _posterize, _stretch
 
 
 def _cut_out(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Grey a square of half the side, its centre anywhere in the image."""
+    """Grey a square of about half the side, its centre anywhere in the image."""
     height, width = x.shape[-2:]
     half = CUTOUT * min(height, width) // 64
-    centre = (torch.rand(2, len(x), 1, generator=generator) * torch.tensor([[[height]], [[width]]])).long().to(x.device)
+    centre = (torch.rand(2, len(x), 1, generator=generator) * torch.tensor([[[height]], [[width]]])).long()
+    centre = centre.to(x.device, non_blocking=True)
     rows, columns = (
         (torch.arange(n, device=x.device) - c).abs() <= half for n, c in zip((height, width), centre, strict=True)
     )

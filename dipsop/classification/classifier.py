@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from dipsop.classification.networks import NETWORKS, FastNet
 from dipsop.dtype import Dtype
-from dipsop.precision import autocast
+from dipsop.precision import autocast, resolved_dtype
 
 EVALUATION_BATCH = 500  # images of 32×32; of larger ones fewer, as memory goes with the pixels
 
@@ -19,17 +19,23 @@ class Classifier(nn.Module):
         A name in NETWORKS.
     classes : int
     dtype : "auto", "bfloat16" or "float32"
-        What it computes in.
+        What it computes in; settled here, since asking the device in every call would break a compiled graph.
+    device : torch.device
+        Where it lies, channels last.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, network: str, classes: int, dtype: Dtype = "auto") -> None:
+    def __init__(
+        self, network: str, classes: int, dtype: Dtype = "auto", device: torch.device = torch.device("cpu")
+    ) -> None:
         super().__init__()
-        self.network, self.dtype = NETWORKS[network](classes), dtype
+        self.network = NETWORKS[network](classes)
+        self._dtype: Dtype = "bfloat16" if resolved_dtype(device, dtype) is torch.bfloat16 else "float32"
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
         self.register_buffer("deviation", torch.ones(1, 3, 1, 1))
+        self.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def fit_normalization(self, images: Tensor) -> None:
@@ -49,7 +55,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
         x = ((x - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
-        with autocast(x.device, self.dtype):
+        with autocast(x.device, self._dtype):
             logits: Tensor = self.network(x)
         return logits.float()
 

@@ -22,7 +22,9 @@ class TrainConfig:
     epochs, batch : int
         The batch is that of all processes together.
     lr, momentum, weight_decay : float
-        Of SGD with Nesterov momentum on θ.
+        Of SGD on θ.
+    nesterov : bool
+        Nesterov's momentum rather than the plain one.
     schedule : "one-cycle", "steps" or "cosine"
         Up over the first fifth and linearly down to 0; ×0.1 at one and at two thirds; cosine down to a hundredth.
     rate_u, rate_v : float
@@ -30,7 +32,7 @@ class TrainConfig:
     consistency, balance : float
         Weights of the two further terms of "sop+".
     seed : int
-        Fixes everything drawn: same seed, same device, same number of shares, same result.
+        Fixes everything drawn: same seed, same number of shares and of threads, same result, to the bit on processors.
     dtype : "auto", "bfloat16" or "float32"
         What the network computes in.
     shares : int
@@ -47,6 +49,7 @@ class TrainConfig:
     lr: float = 0.14
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    nesterov: bool = True
     schedule: Schedule = "one-cycle"
     rate_u: float = 8.0
     rate_v: float = 50.0
@@ -68,7 +71,7 @@ class TrainConfig:
             raise ValueError(f"lr must be above 0, got {self.lr}")
 
 
-# As published for CIFAR (arXiv 2202.14026, appendix): the rates of (u, v).
+# As published for CIFAR (arXiv 2202.14026, appendix, and the code beside it): the rates of (u, v).
 _PUBLISHED_RATES = {
     (10, "symmetric"): (10.0, 10.0),
     (10, "asymmetric"): (10.0, 100.0),
@@ -77,8 +80,9 @@ _PUBLISHED_RATES = {
 }
 
 _SOP = TrainConfig(
-    network="resnet34", epochs=120, batch=128, lr=0.02, weight_decay=5e-4, schedule="steps", rate_u=10.0, rate_v=10.0
-)
+    network="resnet34", epochs=120, batch=128, lr=0.02, weight_decay=5e-4, nesterov=False, schedule="steps",
+    rate_u=10.0, rate_v=10.0,
+)  # fmt: skip
 
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
@@ -87,7 +91,7 @@ RECIPES: dict[str, TrainConfig] = {
 }
 
 
-def by_data(recipe: str, classes: int, noise: str, samples: int) -> dict[str, Any]:
+def by_data(recipe: str, classes: int, noise: str, samples: int, batch: int | None = None) -> dict[str, Any]:
     """Return the settings of a recipe that depend on the data.
 
     Parameters
@@ -99,11 +103,13 @@ def by_data(recipe: str, classes: int, noise: str, samples: int) -> dict[str, An
         As given to the command; what is not asymmetric has the settings of symmetric noise.
     samples : int
         Of few, "fast" makes smaller batches, so that an epoch has eight steps, at a rate that goes with their root.
+    batch : int or None
+        Such a batch instead, at the rate that goes with it.
     """
     if recipe == "fast":
-        batch = min(RECIPES[recipe].batch, max(8, 1 << (samples // 8).bit_length() >> 1))
+        batch = batch or min(RECIPES[recipe].batch, max(8, 1 << (samples // 8).bit_length() >> 1))
         return {"batch": batch, "lr": RECIPES[recipe].lr * (batch / RECIPES[recipe].batch) ** 0.5}
     size, kind = 100 if classes > 50 else 10, "asymmetric" if noise.startswith("asymmetric") else "symmetric"
     rate_u, rate_v = _PUBLISHED_RATES[size, kind]
-    longer = {"epochs": 150} if recipe == "sop" and size == 100 else {}
-    return {"rate_u": rate_u, "rate_v": rate_v, **longer}
+    of_hundred: dict[str, Any] = {"sop": {"epochs": 150}, "sop+": {"weight_decay": 1e-3}}[recipe]
+    return {"rate_u": rate_u, "rate_v": rate_v} | (of_hundred if size == 100 else {})

@@ -78,10 +78,10 @@ class Trainer:
         self._padded = pad(images)
         self.given = torch.from_numpy(data.given).to(device)
         self._true = None if data.true is None else torch.from_numpy(data.true).to(device)
+        self._test_images = torch.from_numpy(data.test_images).to(device)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
-            network = Classifier(config.network, len(data.classes), config.dtype)
-        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = Classifier(config.network, len(data.classes), config.dtype, device)
         network.fit_normalization(images)
         self.network = network
         self._parallel = _data_parallel(network) if world > 1 else None
@@ -92,14 +92,19 @@ class Trainer:
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            nesterov=config.momentum > 0,
+            nesterov=config.nesterov,
         )
         self._statistics = [b for name, b in network.named_buffers() if "running_" in name]
-        self._share_statistics = {share: [b.clone() for b in self._statistics] for share in self._own_shares}
-        random = torch.Generator().manual_seed(config.seed)
-        # Drawn for all samples, whoever owns them; a process moves the rows of its own shares alone.
-        self.corruption = LabelCorruption(self.given, len(data.classes), (config.rate_u, config.rate_v), random)
-        self._early = EarlyLearning(len(self.given), len(data.classes), device) if config.method == "elr" else None
+        own_shares = self._own_shares if config.shares > 1 else ()  # a single one has those of the network
+        self._share_statistics = {share: [b.clone() for b in self._statistics] for share in own_shares}
+        self.corruption: LabelCorruption | None = None
+        self._early: EarlyLearning | None = None
+        if config.method in ("sop", "sop+"):
+            random = torch.Generator().manual_seed(config.seed)
+            # Drawn for all samples, whoever owns them; a process moves the rows of its own shares alone.
+            self.corruption = LabelCorruption(self.given, len(data.classes), (config.rate_u, config.rate_v), random)
+        elif config.method == "elr":
+            self._early = EarlyLearning(len(self.given), len(data.classes), device)
 
     @property
     def share_batch(self) -> int:
@@ -124,7 +129,8 @@ class Trainer:
             sums = self._train()
             self._average_statistics()
             self.done += 1
-            loss, count, given, true = self._summed(sums).tolist()
+            loss, given, true = self._summed(sums).tolist()
+            count = self.steps_per_epoch * self.share_batch * self.config.shares
             if not math.isfinite(loss):
                 raise DivergenceError(
                     f"the loss is no longer a finite number in epoch {self.done}: try a lower --lr, with another --out."
@@ -140,7 +146,7 @@ class Trainer:
             )
 
     def _train(self) -> Tensor:
-        """One epoch; returns the sums of loss, samples, hits of the given and of the true labels over own shares."""
+        """One epoch; returns the sums of loss, hits of the given and of the true labels over own shares."""
         self.network.train()
         orders, randoms = {}, {}
         for share in self._own_shares:
@@ -148,7 +154,7 @@ class Trainer:
             randoms[share] = torch.Generator().manual_seed(seed)
             samples = torch.arange(share, len(self.given), self.config.shares)
             orders[share] = samples[torch.randperm(len(samples), generator=randoms[share])].to(self.device)
-        sums = torch.zeros(4, device=self.device)
+        sums = torch.zeros(3, device=self.device)
         for step in range(self.steps_per_epoch):
             for group in self._optimizer.param_groups:
                 group["lr"] = self.config.lr * self._schedule(self.done * self.steps_per_epoch + step)
@@ -173,27 +179,20 @@ class Trainer:
             (losses.mean() / len(self._own_shares)).backward()
         if self.config.shares > 1:
             torch._foreach_copy_(self._share_statistics[share], self._statistics)
-        if s is not None and s.grad is not None:
+        if self.corruption is not None and s is not None and s.grad is not None:
             # ∂/∂s of each sample's own loss, freed from the means that θ's gradient is over.
             self.corruption.step(index, s.grad * len(index) * len(self._own_shares))
         hits = logits[: len(index)].argmax(1)
         true = (hits == self._true[index]).sum() if self._true is not None else torch.zeros((), device=self.device)
-        return torch.stack(
-            [
-                losses.detach().sum(),
-                losses.new_tensor(float(len(index))),
-                (hits == self.given[index]).sum(),
-                true,
-            ]
-        )
+        return torch.stack([losses.detach().sum(), (hits == self.given[index]).sum(), true])
 
     def _losses(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of every sample, and s where there is one, which waits for its gradient."""
         weak, given = logits[: len(index)], self.given[index]
-        if self.config.method == "ce":
-            return F.cross_entropy(weak.float(), given, reduction="none"), None
         if self._early is not None:
             return self._early.loss(weak, given, index), None
+        if self.corruption is None:
+            return F.cross_entropy(weak.float(), given, reduction="none"), None
         s = self.corruption.value(index).requires_grad_()
         losses = sop_loss(weak, self.corruption.is_given[index], s)
         if self.config.method == "sop+":
@@ -215,7 +214,7 @@ class Trainer:
         """On the test images, seen once and as they are; NaN where there are none."""
         if not len(self.data.test_labels):
             return math.nan
-        predicted = self.network.probabilities(torch.from_numpy(self.data.test_images), flip=False).argmax(1).cpu()
+        predicted = self.network.probabilities(self._test_images, flip=False).argmax(1).cpu()
         return float((predicted == torch.from_numpy(self.data.test_labels)).double().mean())
 
     def _summed(self, values: Tensor) -> Tensor:
@@ -234,7 +233,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, of all processes: tensors, numbers and containers of them."""
         statistics = {}
-        for share in range(self.config.shares):
+        for share in range(self.config.shares if self.config.shares > 1 else 0):
             own = self._share_statistics.get(share, [torch.zeros_like(b) for b in self._statistics])
             statistics[share] = [self._summed(b.clone()) for b in own]
         return {
@@ -249,9 +248,9 @@ class Trainer:
         """What the method remembers of every sample, a row each."""
         if self._early is not None:
             return {"targets": self._early.targets}
-        if self.config.method == "ce":
-            return {}
-        return {"u": self.corruption.corruption.u, "v": self.corruption.corruption.v}
+        if self.corruption is not None:
+            return {"u": self.corruption.factors.u, "v": self.corruption.factors.v}
+        return {}
 
     def explained(self) -> NDArray[np.float32]:
         """s = u∘u − v∘v of all samples, (N, C): what of their labels is not for the network; 0 without (u, v)."""

@@ -126,7 +126,8 @@ def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process) -> None:
 
 def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
     """The settings that were given, and for the others what suits the data; refuse what cannot be trained on."""
-    settings = by_data(job.recipe, len(data.classes), job.noise, len(data.given)) | job.settings
+    settings = by_data(job.recipe, len(data.classes), job.noise, len(data.given), job.settings.get("batch"))
+    settings |= job.settings
     shares = settings["shares"] = settings.get("shares", world)
     batch = settings.get("batch", RECIPES[job.recipe].batch)
     if shares % world:

@@ -13,7 +13,7 @@ from dipsop.classification.config import TrainConfig
 from dipsop.commands.device import pick_device
 from dipsop.commands.options import DeviceName
 from dipsop.errors import DataError
-from dipsop.files import shown
+from dipsop.files import printable, shown
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prediction:
 
     def in_words(self) -> str:
         """Path, class, probability."""
-        return f"{shown(self.image)}  {self.label}  {self.probability:.3f}"
+        return f"{shown(self.image)}  {printable(self.label)}  {self.probability:.3f}"
 
     def as_json(self) -> str:
         """The same as a JSON object."""
@@ -45,9 +45,8 @@ def predictions(run: Path, images: Sequence[Path], device: DeviceName) -> Iterat
     state, _ = run_folder.load_checkpoint(run)
     try:
         classes, size, train = config["classes"], config["size"], TrainConfig(**config["train"])
-        classifier = Classifier(train.network, len(classes), train.dtype)
+        classifier = Classifier(train.network, len(classes), train.dtype, pick_device(device))
         classifier.load_state_dict(state["network"])
-        classifier = classifier.to(pick_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise DataError(f"{shown(run)} holds no model that this version can use: train anew.") from None
     for path in images:

@@ -41,21 +41,20 @@ class LabelCorruption:
 
     Attributes
     ----------
-    corruption : SparseCorruption
+    factors : SparseCorruption
         u is zero but at the given class, v is zero there: growth is multiplicative, so zeros stay.
     """
 
     def __init__(self, given: Tensor, classes: int, rates: tuple[float, float], generator: torch.Generator) -> None:
         shape = (len(given), classes)
         self.is_given = F.one_hot(given, classes).bool()
-        u, v = (INIT_SCALE * torch.randn(shape, generator=generator).to(given.device) for _ in range(2))
-        self.corruption = SparseCorruption(u * self.is_given, v * ~self.is_given)
+        start = SparseCorruption.random(shape, INIT_SCALE, generator, given.device)
+        self.factors = SparseCorruption(start.u * self.is_given, start.v * ~self.is_given)
         self.rates = rates
 
     def value(self, index: Tensor) -> Tensor:
         """s = U − V of some samples, (B, C)."""
-        rows = SparseCorruption(self.corruption.u[index], self.corruption.v[index])
-        return rows.value
+        return self._rows(index).value
 
     def step(self, index: Tensor, gradient: Tensor) -> None:
         """Move the rows of a batch, and no others, by ∂L/∂s, L being each sample's own loss; then project to [−1, 1].
@@ -65,12 +64,15 @@ class LabelCorruption:
         index : Tensor (B,), without repeats
         gradient : Tensor (B, C)
         """
-        rows = SparseCorruption(self.corruption.u[index], self.corruption.v[index])
+        rows = self._rows(index)
         of_u, of_v = (rate / PUBLISHED_BATCH for rate in self.rates)
         rows.gradient_step(gradient, torch.where(self.is_given[index], of_u, of_v))
         # As the paper has it, after the step: a clamp inside the loss would leave no gradient to what passed 1.
-        self.corruption.u[index] = rows.u.clamp(-1, 1)
-        self.corruption.v[index] = rows.v.clamp(-1, 1)
+        self.factors.u[index] = rows.u.clamp(-1, 1)
+        self.factors.v[index] = rows.v.clamp(-1, 1)
+
+    def _rows(self, index: Tensor) -> SparseCorruption:
+        return SparseCorruption(self.factors.u[index], self.factors.v[index])
 
 
 def sop_loss(logits: Tensor, is_given: Tensor, s: Tensor) -> Tensor:
