@@ -1,8 +1,10 @@
 """Labelled data in every form, label noise, and what is refused."""
 
+import errno
 import hashlib
 import http.server
 import io
+import os
 import pickle
 import tarfile
 import threading
@@ -14,6 +16,7 @@ import torch
 from PIL import Image
 
 from dipsop.classification import cifar, download, folder, label_noise
+from dipsop.commands import classify_data
 from dipsop.errors import DataError
 
 LABELS = np.arange(40) % 10
@@ -273,12 +276,27 @@ def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
 def test_sets_and_other_files_are_not_taken_for_classes(tmp_path):
     for k in range(4):
         image(tmp_path / ("train" if k < 2 else "test") / "cats" / f"{k}.png", (0, 0, 0))
-    with pytest.raises(DataError, match="sets, not classes"):
+    with pytest.raises(DataError, match=r"sets, not classes: name one of them, as in .*train\.$"):
         folder.list_folder(tmp_path)
     (tmp_path / "birds").mkdir()
     (tmp_path / "birds" / "0.heic").touch()
     with pytest.raises(DataError, match="birds holds files, but none of a kind that is read"):
         folder.list_folder(tmp_path)
+
+
+def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
+    for k in range(2):
+        image(tmp_path / "open" / f"{k}.png", (0, 0, 0))
+        image(tmp_path / "closed" / f"{k}.png", (0, 0, 0))
+
+    def scandir(path, opened=os.scandir):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(DataError, match=r"closed cannot be looked into \(permission denied\)"):
+        classify_data.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0, quiet=True)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

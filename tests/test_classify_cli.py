@@ -53,6 +53,8 @@ def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty
     with Image.open(run / "curves.png") as drawn:
         assert drawn.size[0] > 100
     assert json.loads((run / "config.json").read_text())["train"]["method"] == "sop"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["test_accuracy"] is summary["best_epoch"] is None  # nothing was set aside
 
 
 def test_some_of_the_images_are_of_all_classes(dirty, tmp_path, capsys):
@@ -65,13 +67,17 @@ def test_some_of_the_images_are_of_all_classes(dirty, tmp_path, capsys):
     assert "less than two images of a class" in capsys.readouterr().err
 
 
-def test_names_that_are_no_text_are_listed_as_they_are(dirty, tmp_path):
+def test_names_that_are_no_text_are_listed_as_they_are(dirty, capsys):
     (dirty / "red" / "red9.png").rename(os.fsdecode(os.fsencode(dirty / "red") + b"/caf\xe9.png"))
+    for name in (b"bl\xe9", b"r\xe9d"):
+        (dirty / ("red" if name.startswith(b"r") else "blue")).rename(os.fsdecode(os.fsencode(dirty) + b"/" + name))
     run = dirty / "run"  # which is not taken for a class when it goes on
     arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
     assert status(*arguments) == 0
-    assert b"/red/caf\xe9.png,red," in (run / "labels.csv").read_bytes()
+    assert b"/r\xe9d/caf\xe9.png,r\xe9d," in (run / "labels.csv").read_bytes()
     assert status(*arguments, "--resume") == 0
+    assert status("predict", run, next(dirty.rglob("blue9.png"))) == 0
+    assert re.search(r"  'r?\w*\\udce9d?'  [01]\.\d", capsys.readouterr().out)
 
 
 def test_processes_of_torchrun_train_one_model(dirty, tmp_path):
@@ -125,6 +131,23 @@ def test_cifar100_and_human_labels_go_all_the_way(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["wrong_labels"] == 1.0
 
 
+def test_processes_of_torchrun_end_on_ctrl_c_and_go_on(dirty, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "100", "--shares", "2", *(str(a) for a in SMALL)]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dipsop", "classify"]
+    with started([*command, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
+        wait_for(run / "checkpoint.pt", process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, err = process.communicate(timeout=60)
+    assert re.search(r"stopped after \d+ of 100 epochs: go on with --resume\n", err)
+    done = len((run / "metrics.csv").read_text().splitlines()) - 1
+    assert 0 < done < 100
+    with open(run / "metrics.csv") as before:
+        lines = before.readlines()
+    assert status("classify", *arguments, "--resume", "--quiet") == 0
+    assert (run / "metrics.csv").read_text().startswith("".join(lines))
+
+
 def wait_for(path, process):
     for _ in range(600):
         if path.exists() or process.poll() is not None:
@@ -160,11 +183,14 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number, code):
     ("arguments", "complaint"),
     [
         (("--data", "nowhere"), "nowhere does not exist"),
+        (("--data", "n" * 300), "cannot be looked into"),
+        (("--data", "data", "--out", "n" * 300), "cannot be looked into"),
         (("--data", "cifar10"), r"CIFAR-10 is not in .*--fetch"),
         (("--data", "empty"), "no folders with images"),
         (("--data", "data", "--noise", "symmetric:0.4"), "leave it out for your own"),
         (("--data", "ten", "--noise", "human:worse"), "--human-labels"),
         (("--data", "data", "--shares", "3"), "choose --batch a multiple"),
+        (("--data", "data", "--shares", "16"), "2 or more each"),
         (("--data", "data", "--lr", "1e9", "--epochs", "3"), "no longer a finite number"),
     ],
 )
@@ -173,10 +199,9 @@ def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, c
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
     write_cifar10(tmp_path / "ten")
-    assert status("classify", *arguments, "--out", "run", "--size", 16, "--batch", 16, "--quiet") == 1
+    assert status("classify", "--out", "run", "--size", 16, "--batch", 16, "--quiet", *arguments) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-
     assert re.search(complaint, said)
 
 
@@ -198,6 +223,11 @@ def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     assert "other settings (train)" in capsys.readouterr().err
     assert status(*arguments, "--resume", "--images", 50) == 1
     assert "other images or labels" in capsys.readouterr().err
+    state, epochs = run_folder.load_checkpoint(run)
+    run_folder.save_checkpoint(run, state | {"network": {}}, epochs)
+    assert status(*arguments, "--resume") == 1
+    assert "of another version" in capsys.readouterr().err
+    (run / "checkpoint.pt").write_bytes(before)
     (run / "labels.npz").write_bytes(b"PK")
     assert status(*arguments, "--resume") == 1
     assert "damaged" in capsys.readouterr().err

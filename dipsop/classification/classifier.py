@@ -7,6 +7,7 @@ from dipsop.classification.networks import NETWORKS, FastNet
 from dipsop.dtype import Dtype
 from dipsop.precision import autocast, resolved_dtype
 
+CPU = torch.device("cpu")
 EVALUATION_BATCH = 500  # images of 32×32; of larger ones fewer, as memory goes with the pixels
 
 
@@ -27,9 +28,7 @@ class Classifier(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(
-        self, network: str, classes: int, dtype: Dtype = "auto", device: torch.device = torch.device("cpu")
-    ) -> None:
+    def __init__(self, network: str, classes: int, dtype: Dtype = "auto", device: torch.device = CPU) -> None:
         super().__init__()
         self.network = NETWORKS[network](classes)
         self._dtype: Dtype = "bfloat16" if resolved_dtype(device, dtype) is torch.bfloat16 else "float32"

@@ -111,5 +111,7 @@ def by_data(recipe: str, classes: int, noise: str, samples: int, batch: int | No
         return {"batch": batch, "lr": RECIPES[recipe].lr * (batch / RECIPES[recipe].batch) ** 0.5}
     size, kind = 100 if classes > 50 else 10, "asymmetric" if noise.startswith("asymmetric") else "symmetric"
     rate_u, rate_v = _PUBLISHED_RATES[size, kind]
-    of_hundred: dict[str, Any] = {"sop": {"epochs": 150}, "sop+": {"weight_decay": 1e-3}}[recipe]
-    return {"rate_u": rate_u, "rate_v": rate_v} | (of_hundred if size == 100 else {})
+    settings: dict[str, Any] = {"rate_u": rate_u, "rate_v": rate_v}
+    if size == 100:
+        settings |= {"epochs": 150} if recipe == "sop" else {"weight_decay": 1e-3}
+    return settings

@@ -1,8 +1,10 @@
 """Labelled images from a person's own files: a folder for each class, or a CSV of path,label."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,11 +25,13 @@ def list_folder(folder: Path) -> Listed:
     ------
     DataError
         There are none, a subfolder has other files alone, or they are training and test sets rather than classes.
+    OSError
+        A folder is closed.
     """
     found = []
     children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
     for child in children:
-        files = [path for path in sorted(child.rglob("*")) if path.is_file() and not _hidden(path, child)]
+        files = [path for path in _below(child) if path.is_file() and not _hidden(path, child)]
         readable = [path for path in files if path.suffix.lower() in SUFFIXES]
         if files and not readable:
             raise DataError(
@@ -40,8 +44,16 @@ def list_folder(folder: Path) -> Listed:
             f"{shown(folder)} holds no folders with images: put the images of each class in a folder of its own."
         )
     if {name.lower() for _, name in found} <= SETS:
-        raise DataError(f"{shown(folder)} holds sets, not classes: name one of them, as in {shown(children[0])}.")
+        training = next((child for child in children if child.name.lower().startswith("train")), children[0])
+        raise DataError(f"{shown(folder)} holds sets, not classes: name one of them, as in {shown(training)}.")
     return found
+
+
+def _below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> NoReturn:
+        raise error  # rather than pass over what is closed, and with it perhaps a class
+
+    return sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=refuse) for name in names)
 
 
 def _passed_over(child: Path) -> bool:

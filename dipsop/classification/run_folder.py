@@ -1,6 +1,6 @@
 """What a training run leaves behind, each file written whole or not at all:
 
-config.json      what was asked for, data and noise, versions
+config.json      what was asked for, and with which version and device
 labels.npz       names and labels of the samples, and the true labels where they are known
 checkpoint.pt    θ, (u, v), optimizer, batch statistics, epochs so far: tensors and numbers, no code
 metrics.csv      a line per epoch
@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def is_of(folder: Path, data: Dataset) -> bool:
     try:
         with np.load(folder / LABELS) as labels:
             return np.array_equal(labels["given"], data.given) and labels["names"].tolist() == data.names
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         raise DataError(
             f"{shown(folder / LABELS)} is missing or damaged: delete the folder, or choose another --out."
         ) from None

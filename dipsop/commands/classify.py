@@ -11,10 +11,12 @@ from dipsop.dtype import Dtype
 
 RecipeName = Literal["fast", "sop", "sop+"]
 DEFAULT: RecipeName = "fast"
+OF_FEW = "; less for some hundred images"
+OF_HUNDRED = "; published others for CIFAR-100 or asymmetric noise"
 
 
-def _by_recipe(field: str) -> str:
-    return "by recipe: " + ", ".join(f"{name} {getattr(config, field)}" for name, config in RECIPES.items())
+def _by_recipe(field: str, but: str = "") -> str:
+    return "by recipe: " + ", ".join(f"{name} {getattr(config, field)}" for name, config in RECIPES.items()) + but
 
 
 def classify(
@@ -64,16 +66,21 @@ def classify(
     network: Annotated[
         NetworkName | None, typer.Option(help="fast is for processors.", show_default=_by_recipe("network"))
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes.", show_default=_by_recipe("epochs"))] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default=_by_recipe("batch"))] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes.", show_default=_by_recipe("epochs", "; sop 150 for CIFAR-100"))
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=2, help="Images per step.", show_default=_by_recipe("batch", OF_FEW))
+    ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Rate of the network.", callback=positive, show_default=_by_recipe("lr"))
+        float | None,
+        typer.Option(help="Rate of the network.", callback=positive, show_default=_by_recipe("lr", OF_FEW)),
     ] = None,
     rate_u: Annotated[
-        float | None, typer.Option(help="Rate of u.", callback=positive, show_default=_by_recipe("rate_u"))
+        float | None, typer.Option(help="Rate of u.", callback=positive, show_default=_by_recipe("rate_u", OF_HUNDRED))
     ] = None,
     rate_v: Annotated[
-        float | None, typer.Option(help="Rate of v.", callback=positive, show_default=_by_recipe("rate_v"))
+        float | None, typer.Option(help="Rate of v.", callback=positive, show_default=_by_recipe("rate_v", OF_HUNDRED))
     ] = None,
     seed: Seed = RECIPES[DEFAULT].seed,
     device: Device = "auto",
@@ -81,7 +88,12 @@ def classify(
         Dtype, typer.Option(help="What the network computes in; auto: bfloat16 where the processor has it.")
     ] = RECIPES[DEFAULT].dtype,
     shares: Annotated[
-        int | None, typer.Option(min=1, help="Parts of a batch.", show_default="one per process of torchrun")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Parts of a batch, each normalized by itself: the course depends on these, not on the processes.",
+            show_default="one per process of torchrun",
+        ),
     ] = None,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile the network; pays on GPUs.", show_default=OFF)

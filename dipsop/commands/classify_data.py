@@ -9,7 +9,7 @@ from dipsop.classification import cifar, download, folder, label_noise
 from dipsop.classification.dataset import Dataset
 from dipsop.commands.classify_display import Bytes
 from dipsop.errors import DataError
-from dipsop.files import shown
+from dipsop.files import reason, shown
 
 
 def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int, quiet: bool) -> Dataset:
@@ -34,6 +34,14 @@ def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int, 
     DataError
         The data is not there, or no labelled images.
     """
+    try:
+        return _load(name, fetch, size, test_fraction, seed, quiet)
+    except OSError as error:
+        at = shown(Path(error.filename or name))
+        raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None
+
+
+def _load(name: str, fetch: bool, size: int, test_fraction: float, seed: int, quiet: bool) -> Dataset:
     layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
     path = Path(name)
     if name in layouts and not path.exists():

@@ -1,6 +1,5 @@
 """One training run, from its options to the list of suspect labels. Imported once the command has begun."""
 
-import gc
 import math
 import sys
 import time
@@ -24,7 +23,7 @@ from dipsop.commands.options import DeviceName
 from dipsop.commands.processes import Process, in_turn, process
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DataError
-from dipsop.files import as_json, save_json, shown
+from dipsop.files import as_json, reason, save_json, shown
 
 SECONDS_BETWEEN_CURVES = 10
 
@@ -53,39 +52,7 @@ class Job:
 def run(job: Job) -> int:
     """Do the job; returns the exit status."""
     with process(job.device) as me:
-        begun = (job.out / run_folder.CONFIG).exists()
-        if begun and not job.resume:
-            raise DataError(
-                f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out."
-            )
-        with in_turn(me) if job.fetch else nullcontext():
-            data = load(
-                job.data,
-                fetch=job.fetch,
-                size=job.size,
-                test_fraction=job.test_fraction,
-                seed=job.seed,
-                quiet=job.quiet,
-            )
-        data = noisy(data, job.noise, job.seed, job.human_labels, job.images)
-        config = settled(job, data, me.world)
-        about = {"dipsop": __version__, "data": job.data, "noise": job.noise, "size": data.images.shape[-1],
-                 "classes": list(data.classes), "train": asdict(config)}  # fmt: skip
-        trainer = Trainer(data, config, me.device, me.rank, me.world)
-        epochs: list[Epoch] = []
-        if me.world > 1:
-            dist.barrier()  # all have looked into the folder before one writes there
-        if begun:
-            epochs = resumed(job.out, trainer, about, data)
-        elif me.rank == 0:
-            run_folder.begin(job.out, about, data)
-        train(job, trainer, epochs, me)
-        summary = finish(job, trainer, data, epochs, me)
-        if me.world > 1:
-            # The threads of the data-parallel wrapper must end before the interpreter does.
-            dist.barrier()
-            del trainer
-            gc.collect()
+        summary = course(job, me)
     if me.rank == 0:
         if job.json:
             typer.echo(as_json(summary))
@@ -94,34 +61,80 @@ def run(job: Job) -> int:
     return 0
 
 
-def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process) -> None:
+def course(job: Job, me: Process) -> dict[str, Any]:
+    """Go from the data to the summary; a signal between ends the process, with what it takes to go on."""
+    begun = is_begun(job.out)
+    if begun and not job.resume:
+        raise DataError(f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out.")
+    with in_turn(me) if job.fetch else nullcontext():
+        data = load(
+            job.data,
+            fetch=job.fetch,
+            size=job.size,
+            test_fraction=job.test_fraction,
+            seed=job.seed,
+            quiet=job.quiet,
+        )
+    data = noisy(data, job.noise, job.seed, job.human_labels, job.images)
+    config = settled(job, data, me.world)
+    about = {
+        "dipsop": __version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": str(me.device),
+        "data": job.data,
+        "images": job.images,
+        "test_fraction": job.test_fraction,
+        "noise": job.noise,
+        "human_labels": job.human_labels and str(job.human_labels),
+        "size": data.images.shape[-1],
+        "classes": list(data.classes),
+        "recipe": job.recipe,
+        "train": asdict(config),
+    }
+    trainer = Trainer(data, config, me.device, me.rank, me.world)
+    epochs: list[Epoch] = []
+    if me.world > 1:
+        dist.barrier()  # all have looked into the folder before one writes there
+    if begun:
+        epochs = resumed(job.out, trainer, about, data)
+    elif me.rank == 0:
+        run_folder.begin(job.out, about, data)
+    with Stopping() as stopping:
+        try:
+            train(job, trainer, epochs, me, stopping)
+            return finish(job, trainer, data, epochs, me, stopping)
+        except SystemExit:
+            if me.rank == 0 and not job.quiet:
+                done = f"stopped after {len(epochs)} of {config.epochs} epochs"
+                print(f"{done}: go on with --resume", file=sys.stderr)
+            raise
+
+
+def is_begun(out: Path) -> bool:
+    """Whether there is a run in that folder."""
+    try:
+        return (out / run_folder.CONFIG).exists()
+    except OSError as error:
+        raise DataError(f"{shown(out)} cannot be looked into ({reason(error)}): choose another --out.") from None
+
+
+def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process, stopping: Stopping) -> None:
     """Go through the epochs left, appending each to those done and writing it to the folder.
 
     A signal ends an epoch at once, and waits where an epoch is written: libraries that draw abort when interrupted.
     """
     show, drawn = Lines(trainer.config.epochs, job.quiet or me.rank > 0), -math.inf
-    with Stopping() as stopping:
-        try:
-            for epoch in trainer.epochs():
-                stopping.kept = True
-                epochs.append(epoch)
-                state = trainer.state()
-                if me.rank == 0:
-                    run_folder.save_checkpoint(job.out, state, epochs)
-                    if time.monotonic() > drawn + SECONDS_BETWEEN_CURVES:
-                        run_folder.write_curves(job.out, epochs)
-                        drawn = time.monotonic()
-                show.epoch(epoch)
-                if stopping.signal is not None:
-                    raise SystemExit(stopping.exit_status)
-                stopping.kept = False
-        except SystemExit:
-            if me.rank == 0 and not job.quiet:
-                print(
-                    f"stopped after {len(epochs)} of {trainer.config.epochs} epochs: go on with --resume",
-                    file=sys.stderr,
-                )
-            raise
+    for epoch in trainer.epochs():
+        with stopping.put_off():
+            epochs.append(epoch)
+            state = trainer.state()
+            if me.rank == 0:
+                run_folder.save_checkpoint(job.out, state, epochs)
+                if time.monotonic() > drawn + SECONDS_BETWEEN_CURVES:
+                    run_folder.write_curves(job.out, epochs)
+                    drawn = time.monotonic()
+            show.epoch(epoch)
 
 
 def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
@@ -132,20 +145,24 @@ def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
     batch = settings.get("batch", RECIPES[job.recipe].batch)
     if shares % world:
         raise DataError(f"{world} processes cannot share {shares} parts: choose --shares a multiple of the processes.")
-    if batch % shares and "batch" in job.settings:
-        raise DataError(f"A batch of {batch} cannot be dealt to {shares} shares: choose --batch a multiple of them.")
+    if "batch" in job.settings and (batch % shares or batch < 2 * shares):
+        raise DataError(
+            f"A batch of {batch} cannot be dealt to {shares} shares: choose --batch a multiple of them, 2 or more each."
+        )
     if len(data.given) < 2 * shares:
         raise DataError(f"There are {len(data.given)} training images, too few: give more.")
-    return replace(RECIPES[job.recipe], **settings | {"batch": math.ceil(batch / shares) * shares})
+    # Two images a share at least: of one alone, batch normalization leaves nothing.
+    return replace(RECIPES[job.recipe], **settings | {"batch": max(2, math.ceil(batch / shares)) * shares})
 
 
 def resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
-    """Go on from the last epoch of a run, which must be one of the same settings."""
+    """Go on from the last epoch of a run, which must be one of the same settings, images and labels."""
     before = run_folder.load_config(out)
-    for key in ("data", "noise", "size", "classes", "train"):
+    for key in ("noise", "size", "classes", "train"):
         if before.get(key) != about[key]:
             raise DataError(
-                f"{shown(out)} is a run of other settings ({key}): repeat its command, or choose another --out."
+                f"{shown(out)} is a run of other settings ({key}): give those in its {run_folder.CONFIG}, or choose "
+                "another --out."
             )
     if not run_folder.is_of(out, data):
         raise DataError(
@@ -154,15 +171,23 @@ def resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -
     if not (out / run_folder.CHECKPOINT).exists():
         return []  # stopped before the end of its first epoch
     state, epochs = run_folder.load_checkpoint(out)
-    trainer.load(state)
+    try:
+        trainer.load(state)
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"{shown(out)} is a run of another version, which this one cannot go on with: choose another --out."
+        ) from None
     return epochs
 
 
-def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: Process) -> dict[str, Any]:
+def finish(
+    job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: Process, stopping: Stopping
+) -> dict[str, Any]:
     """Write the list and the summary; the headline is the last epoch."""
     s = trainer.explained()
     probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
     last, best = epochs[-1], max(epochs, key=lambda epoch: epoch.test_accuracy)
+    tested = not math.isnan(last.test_accuracy)
     summary: dict[str, Any] = {
         "out": str(job.out),
         "method": trainer.config.method,
@@ -170,7 +195,7 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
         "epochs": last.number,
         "test_accuracy": last.test_accuracy,
         "best_test_accuracy": best.test_accuracy,
-        "best_epoch": best.number,
+        "best_epoch": best.number if tested else None,
         "seconds": sum(epoch.seconds for epoch in epochs),
         "device": str(me.device),
     }
@@ -182,9 +207,10 @@ def finish(job: Job, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: P
             "average_precision": report.average_precision(scores, wrong),
         }
     if me.rank == 0:
-        run_folder.write_metrics(job.out, epochs)
-        run_folder.write_curves(job.out, epochs)
         listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
-        run_folder.write_suspects(job.out, listed)
-        save_json(job.out / run_folder.SUMMARY, summary)
+        with stopping.put_off():
+            run_folder.write_metrics(job.out, epochs)
+            run_folder.write_curves(job.out, epochs)
+            run_folder.write_suspects(job.out, listed)
+            save_json(job.out / run_folder.SUMMARY, summary)
     return summary

@@ -1,6 +1,8 @@
 """The processes that torchrun starts, each with a share of the samples; without it there is one."""
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import torch.distributed as dist
 
 from dipsop.commands.device import pick_device
 from dipsop.commands.options import DeviceName
+from dipsop.errors import DipsopError
 
 
 @dataclass(frozen=True)
@@ -23,20 +26,43 @@ class Process:
 
 @contextmanager
 def process(device: DeviceName) -> Iterator[Process]:
-    """Join the processes that torchrun started, if it did: gloo on processors, nccl on GPUs."""
+    """Join the processes that torchrun started, if it did: gloo on processors, nccl on GPUs.
+
+    Raises
+    ------
+    DipsopError
+        The device is not there, or not one for each process.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Process(0, 1, pick_device(device))
         return
-    picked = pick_device(device)
-    if picked.type == "cuda":
-        picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(picked)
+    picked = _one_of_many(device, int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), world, picked)
+        dist.barrier()
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
+        # The threads of the data-parallel wrapper, held by the functions called within, must end before the group does.
+        gc.collect()
         dist.destroy_process_group()
+
+
+def _one_of_many(device: DeviceName, local: int) -> torch.device:
+    """The device of one of the processes on this machine."""
+    picked = pick_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
+    if picked.type == "mps":
+        raise DipsopError("Processes of torchrun cannot share mps: use --device cpu, or no torchrun.")
+    if picked.type == "cuda":
+        there, asked = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
+        if asked > there:
+            raise DipsopError(f"{asked} processes need as many GPUs, here are {there}: start fewer, or --device cpu.")
+        picked = torch.device("cuda", local)
+        torch.cuda.set_device(picked)
+    return picked
 
 
 @contextmanager

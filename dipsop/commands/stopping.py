@@ -1,6 +1,8 @@
 """Ctrl-C once keeps the result so far, twice leaves at once."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -39,6 +41,15 @@ class Stopping:
         """Put the former handlers back."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Within, a first signal waits; it ends the process on leaving."""
+        self.kept = True
+        yield
+        if self.signal is not None:
+            raise SystemExit(self.exit_status)
+        self.kept = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None or not self.kept:
