@@ -31,7 +31,7 @@ from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
 from dipsop.classification.trainer import Trainer
 from dipsop.commands.tuning import tune_process
-from dipsop.files import save_json
+from dipsop.files import save_json, write_atomically
 
 NOISES = ["symmetric:0.4", "none", "human:worse"]
 METHODS = ["ce", "elr", "sop", "sop+", "cleanlab"]
@@ -131,16 +131,21 @@ def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
 
 
 def make_all(tasks: Sequence[Task], setting: Setting, jobs: int) -> Iterator[Run]:
-    """Make runs, so many at a time, each in a process with its part of the cores."""
+    """Make runs, so many at a time, each in a process with its part of the cores. If some fail, raise one of these last."""
     threads = max(1, torch.get_num_threads() // jobs)
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(threads,)) as pool:
+        failure: BaseException | None = None
         try:
             for made in as_completed([pool.submit(make, task, setting) for task in tasks]):
-                yield made.result()
+                failure = failure or made.exception()
+                if made.exception() is None:
+                    yield made.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)  # else all the others would be made, for nobody
             raise
+        if failure is not None:
+            raise failure
 
 
 def _start_worker(threads: int) -> None:
@@ -150,6 +155,8 @@ def _start_worker(threads: int) -> None:
 
 class Record:
     """Runs in DIR/classification.json, and their table in DIR/classification.md, whole after each run.
+
+    What others have added in the meantime stays.
 
     Parameters
     ----------
@@ -163,15 +170,13 @@ class Record:
         self._out, self._setting = out, setting
         self._path = out / "classification.json"
         shared = {"images": setting.images, "config": asdict(setting.config)}
-        self.runs: list[Run] = []
         if self._path.exists():
             self._content = json.loads(self._path.read_text())
             if {key: self._content[key] for key in shared} != shared:
                 raise SystemExit(f"{out} holds a record of other settings; choose another --out")
-            self.runs = [Run(**made) for made in self._content["runs"]]
         else:
             share = convolution_share(setting.all(), setting.config)
-            self._content = {**shared, **machine(), "convolution_share": share}
+            self._content = {**shared, **machine("cleanlab"), "convolution_share": share, "runs": []}
 
     @property
     def convolution_share(self) -> float:
@@ -179,15 +184,26 @@ class Record:
         share: float = self._content["convolution_share"]
         return share
 
+    @property
+    def runs(self) -> list[Run]:
+        """Those made so far."""
+        return [Run(**made) for made in self._content["runs"]]
+
     def complete(self, tasks: Sequence[Task], jobs: int) -> None:
         """Make the runs that there are not yet."""
         known = {Task(made.method, made.noise, made.seed) for made in self.runs}
+        self._out.mkdir(parents=True, exist_ok=True)
         for made in make_all([task for task in tasks if task not in known], self._setting, jobs):
-            self.runs.append(made)
             print(made.noise, made.method, "seed", made.seed, f"{made.seconds:.0f} s", file=sys.stderr, flush=True)
-            self._out.mkdir(parents=True, exist_ok=True)
-            save_json(self._path, self._content | {"runs": [asdict(run) for run in self.runs]})
-            (self._out / "classification.md").write_text(table(self.runs) + "\n")
+            if self._path.exists():
+                self._content["runs"] = json.loads(self._path.read_text())["runs"]
+            self._content["runs"].append(asdict(made))
+            self._save()
+        self._save()  # a table may be missing where no run is
+
+    def _save(self) -> None:
+        save_json(self._path, self._content)
+        write_atomically(self._out / "classification.md", f"{table(self.runs)}\n".encode())
 
 
 def convolution_share(data: Dataset, config: TrainConfig) -> float:

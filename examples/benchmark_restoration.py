@@ -250,10 +250,10 @@ def draw_courses(runs: Sequence[Run], path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
-def machine() -> dict[str, Any]:
-    """Say what the numbers were measured on."""
+def machine(*rivals: str) -> dict[str, Any]:
+    """Say what the numbers were measured on, also the versions of these packages."""
     versions = {}
-    for name in ("dipsop", "torch", "numpy", "scikit-image", "bm3d"):
+    for name in ("dipsop", "torch", "numpy", "scikit-image", *rivals):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
@@ -293,7 +293,7 @@ def main() -> None:
             file=sys.stderr,
             flush=True,
         )
-        record = {"command": sys.argv, **settings, **machine(), "runs": [asdict(run) for run in runs]}
+        record = {"command": sys.argv, **settings, **machine("bm3d"), "runs": [asdict(run) for run in runs]}
         (a.out / "benchmark.json").write_text(json.dumps(record, indent=1))
         (a.out / "benchmark.md").write_text(table(runs) + "\n")
     if any(run.course for run in runs):

@@ -20,6 +20,7 @@ import train_start
 from test_classification_data import LABELS, human_file, write_cifar10
 
 import dipsop
+from dipsop.classification.config import TrainConfig
 from dipsop.restoration import images
 
 
@@ -213,6 +214,18 @@ def test_classification_benchmark_measures_and_goes_on(tmp_path, capsys):
     others = ["--epochs", "2", "--noises", "none", "--methods", "ce", "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match="other settings"):
         benchmark_classification.main([str(tmp_path), *others])
+
+
+def test_a_failed_run_costs_the_record_no_other(tmp_path):
+    write_cifar10(tmp_path)
+    setting = benchmark_classification.Setting(tmp_path, 40, TrainConfig(epochs=1))
+    first, second = (benchmark_classification.Record(tmp_path / "out", setting) for _ in range(2))
+    good = [benchmark_classification.Task("ce", "none", seed) for seed in (0, 1)]
+    with pytest.raises(ValueError, match="no kind of label noise"):
+        first.complete([good[0], benchmark_classification.Task("ce", "loud:0.1", 0)], jobs=2)
+    second.complete(good[1:], jobs=1)  # begun before the other was written
+    runs = json.loads((tmp_path / "out" / "classification.json").read_text())["runs"]
+    assert [run["seed"] for run in runs] == [0, 1]
 
 
 def test_cleanlab_ranks_by_models_that_have_not_seen_the_label(tmp_path):
