@@ -131,7 +131,7 @@ def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
 
 
 def make_all(tasks: Sequence[Task], setting: Setting, jobs: int) -> Iterator[Run]:
-    """Make runs, so many at a time, each in a process with its part of the cores. If some fail, raise one of these last."""
+    """Make runs, so many at a time, each in a process with its part of the cores. One that fails stops no other."""
     threads = max(1, torch.get_num_threads() // jobs)
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(threads,)) as pool:
