@@ -137,10 +137,13 @@ def make_all(tasks: Sequence[Task], setting: Setting, jobs: int) -> Iterator[Run
     with ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(threads,)) as pool:
         failure: BaseException | None = None
         try:
-            for made in as_completed([pool.submit(make, task, setting) for task in tasks]):
-                failure = failure or made.exception()
-                if made.exception() is None:
+            futures = {pool.submit(make, task, setting): task for task in tasks}
+            for made in as_completed(futures):
+                if (error := made.exception()) is None:
                     yield made.result()
+                else:
+                    print(futures[made], "failed:", error, file=sys.stderr, flush=True)
+                    failure = failure or error
         except BaseException:
             pool.shutdown(cancel_futures=True)  # else all the others would be made, for nobody
             raise
@@ -169,14 +172,12 @@ class Record:
     def __init__(self, out: Path, setting: Setting) -> None:
         self._out, self._setting = out, setting
         self._path = out / "classification.json"
-        shared = {"images": setting.images, "config": asdict(setting.config)}
-        if self._path.exists():
-            self._content = json.loads(self._path.read_text())
-            if {key: self._content[key] for key in shared} != shared:
-                raise SystemExit(f"{out} holds a record of other settings; choose another --out")
-        else:
+        self._shared = {"images": setting.images, "config": asdict(setting.config)}
+        self._content: dict[str, Any] = {}
+        self._read()
+        if not self._content:
             share = convolution_share(setting.all(), setting.config)
-            self._content = {**shared, **machine("cleanlab"), "convolution_share": share, "runs": []}
+            self._content = {**self._shared, **machine("cleanlab"), "convolution_share": share, "runs": []}
 
     @property
     def convolution_share(self) -> float:
@@ -193,16 +194,23 @@ class Record:
         """Make the runs that there are not yet."""
         known = {Task(made.method, made.noise, made.seed) for made in self.runs}
         self._out.mkdir(parents=True, exist_ok=True)
+        self._write_table()  # it may be missing where no run is
         for made in make_all([task for task in tasks if task not in known], self._setting, jobs):
             print(made.noise, made.method, "seed", made.seed, f"{made.seconds:.0f} s", file=sys.stderr, flush=True)
-            if self._path.exists():
-                self._content["runs"] = json.loads(self._path.read_text())["runs"]
-            self._content["runs"].append(asdict(made))
-            self._save()
-        self._save()  # a table may be missing where no run is
+            self._read()
+            if all((run.method, run.noise, run.seed) != (made.method, made.noise, made.seed) for run in self.runs):
+                self._content["runs"].append(asdict(made))
+                save_json(self._path, self._content)
+            self._write_table()
 
-    def _save(self) -> None:
-        save_json(self._path, self._content)
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        self._content = json.loads(self._path.read_text())
+        if {key: self._content[key] for key in self._shared} != self._shared:
+            raise SystemExit(f"{self._out} holds a record of other settings; choose another --out")
+
+    def _write_table(self) -> None:
         write_atomically(self._out / "classification.md", f"{table(self.runs)}\n".encode())
 
 

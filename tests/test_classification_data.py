@@ -288,6 +288,7 @@ def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
     for k in range(2):
         image(tmp_path / "open" / f"{k}.png", (0, 0, 0))
         image(tmp_path / "closed" / f"{k}.png", (0, 0, 0))
+    (tmp_path / "open" / ".closed").mkdir()
 
     def scandir(path, opened=os.scandir):
         if str(path).endswith("closed"):
@@ -295,7 +296,7 @@ def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
         return opened(path)
 
     monkeypatch.setattr("os.scandir", scandir)
-    with pytest.raises(DataError, match=r"closed cannot be looked into \(permission denied\)"):
+    with pytest.raises(DataError, match=r"/closed cannot be looked into \(permission denied\)"):
         classify_data.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0, quiet=True)
 
 

@@ -131,6 +131,29 @@ def test_cifar100_and_human_labels_go_all_the_way(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["wrong_labels"] == 1.0
 
 
+def test_a_signal_while_the_list_is_written_comes_too_late(dirty, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+
+    def interrupted(folder, epochs, write=run_folder.write_curves):
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(folder, epochs)
+
+    monkeypatch.setattr(run_folder, "write_curves", interrupted)
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--json", *SMALL) == 143
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.endswith("stopped after 1 of 1 epochs: go on with --resume\n")  # in the epoch's writing
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--json", "--resume", *SMALL) == 143
+    assert json.loads(capsys.readouterr().out) == json.loads((run / "summary.json").read_text())
+    assert len((run / "labels.csv").read_text().splitlines()) == 81
+
+
+def test_world_size_without_torchrun_is_said_in_a_sentence(dirty, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert status("classify", "--data", dirty, "--out", tmp_path / "run") == 1
+    assert "LOCAL_RANK is not: start the processes by torchrun" in capsys.readouterr().err
+
+
 def test_processes_of_torchrun_end_on_ctrl_c_and_go_on(dirty, tmp_path):
     run = tmp_path / "run"
     arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "100", "--shares", "2", *(str(a) for a in SMALL)]

@@ -31,8 +31,7 @@ def weak_view(padded: Tensor, index: Tensor, epoch: int, generator: torch.Genera
     Tensor (B, 3, H, W), uint8, channels last in memory
     """
     height, width = padded.shape[1] - 2 * SHIFT, padded.shape[2] - 2 * SHIFT
-    shift = torch.randint(0, 2 * SHIFT + 1, (2, len(index), 1), generator=generator)
-    shift = shift.to(padded.device, non_blocking=True)
+    shift = _sent(torch.randint(0, 2 * SHIFT + 1, (2, len(index), 1), generator=generator), padded.device)
     rows, columns = (s + torch.arange(n, device=padded.device) for s, n in zip(shift, (height, width), strict=True))
     # Which comes first is the image's own: a hash of its number (Knuth's multiplicative).
     flipped = ((index * 2654435761 >> 16) + epoch) % 2 == 1
@@ -81,7 +80,12 @@ def strong_view(weak: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.rand(n, generator=generator).to(device, non_blocking=True)
+    return _sent(torch.rand(n, generator=generator), device)
+
+
+def _sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """To the device; CUDA has taken its copy when the call returns, others may read memory that is free by then."""
+    return drawn.to(device, non_blocking=device.type == "cuda")
 
 
 def _warped(x: Tensor, choice: Tensor, strength: Tensor, sign: Tensor) -> Tensor:
@@ -139,9 +143,9 @@ def _cut_out(x: Tensor, generator: torch.Generator) -> Tensor:
     height, width = x.shape[-2:]
     half = CUTOUT * min(height, width) // 64
     centre = (torch.rand(2, len(x), 1, generator=generator) * torch.tensor([[[height]], [[width]]])).long()
-    centre = centre.to(x.device, non_blocking=True)
     rows, columns = (
-        (torch.arange(n, device=x.device) - c).abs() <= half for n, c in zip((height, width), centre, strict=True)
+        (torch.arange(n, device=x.device) - c).abs() <= half
+        for n, c in zip((height, width), _sent(centre, x.device), strict=True)
     )
     inside = rows[:, None, :, None] & columns[:, None, None, :]
     return torch.where(inside, 0.5, x)

@@ -31,7 +31,7 @@ def list_folder(folder: Path) -> Listed:
     found = []
     children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
     for child in children:
-        files = [path for path in _below(child) if path.is_file() and not _hidden(path, child)]
+        files = [path for path in _below(child) if path.is_file()]
         readable = [path for path in files if path.suffix.lower() in SUFFIXES]
         if files and not readable:
             raise DataError(
@@ -50,18 +50,20 @@ def list_folder(folder: Path) -> Listed:
 
 
 def _below(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> NoReturn:
-        raise error  # rather than pass over what is closed, and with it perhaps a class
+    """Return all that is no folder and not hidden; OSError where a folder is closed, and with it perhaps a class."""
 
-    return sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=refuse) for name in names)
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    found = []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # the walk goes on into these
+        found += [Path(root) / name for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def _passed_over(child: Path) -> bool:
     return child.name.startswith(".") or all((child / name).exists() for name in ("config.json", "labels.npz"))
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def list_csv(path: Path) -> Listed:

@@ -11,7 +11,7 @@ from dipsop.dtype import Dtype
 
 RecipeName = Literal["fast", "sop", "sop+"]
 DEFAULT: RecipeName = "fast"
-OF_FEW = "; less for some hundred images"
+OF_FEW = "; fast less for some hundred images"
 OF_HUNDRED = "; published others for CIFAR-100 or asymmetric noise"
 
 
@@ -74,7 +74,11 @@ def classify(
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Rate of the network.", callback=positive, show_default=_by_recipe("lr", OF_FEW)),
+        typer.Option(
+            help="Rate of the network.",
+            callback=positive,
+            show_default=_by_recipe("lr", "; fast as the root of --batch"),
+        ),
     ] = None,
     rate_u: Annotated[
         float | None, typer.Option(help="Rate of u.", callback=positive, show_default=_by_recipe("rate_u", OF_HUNDRED))

@@ -1,5 +1,7 @@
 """The data of a training run: found, fetched, read, and made noisy where asked for."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int, 
         The data is not there, or no labelled images.
     """
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(name)  # says what is wrong with it where pathlib may answer that it is not there
         return _load(name, fetch, size, test_fraction, seed, quiet)
     except OSError as error:
         at = shown(Path(error.filename or name))

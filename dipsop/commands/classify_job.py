@@ -1,6 +1,7 @@
 """One training run, from its options to the list of suspect labels. Imported once the command has begun."""
 
 import math
+import os
 import sys
 import time
 from contextlib import nullcontext
@@ -51,18 +52,18 @@ class Job:
 
 def run(job: Job) -> int:
     """Do the job; returns the exit status."""
-    with process(job.device) as me:
-        summary = course(job, me)
+    with Stopping() as stopping, process(job.device) as me:
+        summary = course(job, me, stopping)
     if me.rank == 0:
         if job.json:
             typer.echo(as_json(summary))
         elif not job.quiet:
             typer.echo(in_words(summary))
-    return 0
+    return stopping.exit_status
 
 
-def course(job: Job, me: Process) -> dict[str, Any]:
-    """Go from the data to the summary; a signal between ends the process, with what it takes to go on."""
+def course(job: Job, me: Process, stopping: Stopping) -> dict[str, Any]:
+    """Go from the data to the summary."""
     begun = is_begun(job.out)
     if begun and not job.resume:
         raise DataError(f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out.")
@@ -100,21 +101,23 @@ def course(job: Job, me: Process) -> dict[str, Any]:
         epochs = resumed(job.out, trainer, about, data)
     elif me.rank == 0:
         run_folder.begin(job.out, about, data)
-    with Stopping() as stopping:
-        try:
-            train(job, trainer, epochs, me, stopping)
-            return finish(job, trainer, data, epochs, me, stopping)
-        except SystemExit:
-            if me.rank == 0 and not job.quiet:
-                done = f"stopped after {len(epochs)} of {config.epochs} epochs"
-                print(f"{done}: go on with --resume", file=sys.stderr)
-            raise
+    try:
+        train(job, trainer, epochs, me, stopping)
+        return finish(job, trainer, data, epochs, me, stopping)
+    except SystemExit:
+        if me.rank == 0 and not job.quiet:
+            done = f"stopped after {len(epochs)} of {config.epochs} epochs"
+            print(f"{done}: go on with --resume", file=sys.stderr)
+        raise
 
 
 def is_begun(out: Path) -> bool:
     """Whether there is a run in that folder."""
     try:
-        return (out / run_folder.CONFIG).exists()
+        os.stat(out / run_folder.CONFIG)
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise DataError(f"{shown(out)} cannot be looked into ({reason(error)}): choose another --out.") from None
 
@@ -139,20 +142,20 @@ def train(job: Job, trainer: Trainer, epochs: list[Epoch], me: Process, stopping
 
 def settled(job: Job, data: Dataset, world: int) -> TrainConfig:
     """The settings that were given, and for the others what suits the data; refuse what cannot be trained on."""
-    settings = by_data(job.recipe, len(data.classes), job.noise, len(data.given), job.settings.get("batch"))
-    settings |= job.settings
-    shares = settings["shares"] = settings.get("shares", world)
-    batch = settings.get("batch", RECIPES[job.recipe].batch)
+    shares, batch = job.settings.get("shares", world), job.settings.get("batch")
     if shares % world:
         raise DataError(f"{world} processes cannot share {shares} parts: choose --shares a multiple of the processes.")
-    if "batch" in job.settings and (batch % shares or batch < 2 * shares):
+    if batch and (batch % shares or batch < 2 * shares):
         raise DataError(
             f"A batch of {batch} cannot be dealt to {shares} shares: choose --batch a multiple of them, 2 or more each."
         )
     if len(data.given) < 2 * shares:
         raise DataError(f"There are {len(data.given)} training images, too few: give more.")
+    by_itself = replace(RECIPES[job.recipe], **by_data(job.recipe, len(data.classes), job.noise, len(data.given)))
     # Two images a share at least: of one alone, batch normalization leaves nothing.
-    return replace(RECIPES[job.recipe], **settings | {"batch": max(2, math.ceil(batch / shares)) * shares})
+    batch = batch or max(2, math.ceil(by_itself.batch / shares)) * shares
+    settings = by_data(job.recipe, len(data.classes), job.noise, len(data.given), batch)
+    return replace(by_itself, **settings | job.settings | {"shares": shares, "batch": batch})
 
 
 def resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
@@ -206,11 +209,11 @@ def finish(
             "auroc": report.auroc(scores, wrong),
             "average_precision": report.average_precision(scores, wrong),
         }
+    stopping.kept = True  # from here on a signal comes too late to stop anything
     if me.rank == 0:
         listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
-        with stopping.put_off():
-            run_folder.write_metrics(job.out, epochs)
-            run_folder.write_curves(job.out, epochs)
-            run_folder.write_suspects(job.out, listed)
-            save_json(job.out / run_folder.SUMMARY, summary)
+        run_folder.write_metrics(job.out, epochs)
+        run_folder.write_curves(job.out, epochs)
+        run_folder.write_suspects(job.out, listed)
+        save_json(job.out / run_folder.SUMMARY, summary)
     return summary

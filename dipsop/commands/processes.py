@@ -31,13 +31,13 @@ def process(device: DeviceName) -> Iterator[Process]:
     Raises
     ------
     DipsopError
-        The device is not there, or not one for each process.
+        The device is not there, or not one for each process, or it was not torchrun that set WORLD_SIZE.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Process(0, 1, pick_device(device))
         return
-    picked = _one_of_many(device, int(os.environ["LOCAL_RANK"]))
+    picked = _one_of_many(device)
     dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), world, picked)
@@ -51,13 +51,19 @@ def process(device: DeviceName) -> Iterator[Process]:
         dist.destroy_process_group()
 
 
-def _one_of_many(device: DeviceName, local: int) -> torch.device:
+def _one_of_many(device: DeviceName) -> torch.device:
     """The device of one of the processes on this machine."""
+    try:
+        local, asked = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    except KeyError as missing:
+        raise DipsopError(
+            f"WORLD_SIZE is set and {missing.args[0]} is not: start the processes by torchrun, or unset it."
+        ) from None
     picked = pick_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
     if picked.type == "mps":
         raise DipsopError("Processes of torchrun cannot share mps: use --device cpu, or no torchrun.")
     if picked.type == "cuda":
-        there, asked = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
+        there = torch.cuda.device_count()
         if asked > there:
             raise DipsopError(f"{asked} processes need as many GPUs, here are {there}: start fewer, or --device cpu.")
         picked = torch.device("cuda", local)
