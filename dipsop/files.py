@@ -33,6 +33,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a path; OSError where the system does not say, which pathlib takes for no since 3.14."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def check_writable(path: Path) -> None:
     """Check, without touching anything, that a file can be written, so that long work is not done in vain.
 

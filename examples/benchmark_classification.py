@@ -69,6 +69,11 @@ class Run(Task):
     seconds: float
     threads: int
 
+    @property
+    def task(self) -> Task:
+        """The run that was to make."""
+        return Task(self.method, self.noise, self.seed)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -192,16 +197,18 @@ class Record:
 
     def complete(self, tasks: Sequence[Task], jobs: int) -> None:
         """Make the runs that there are not yet."""
-        known = {Task(made.method, made.noise, made.seed) for made in self.runs}
         self._out.mkdir(parents=True, exist_ok=True)
         self._write_table()  # it may be missing where no run is
-        for made in make_all([task for task in tasks if task not in known], self._setting, jobs):
+        for made in make_all([task for task in tasks if task not in self._made()], self._setting, jobs):
             print(made.noise, made.method, "seed", made.seed, f"{made.seconds:.0f} s", file=sys.stderr, flush=True)
             self._read()
-            if all((run.method, run.noise, run.seed) != (made.method, made.noise, made.seed) for run in self.runs):
+            if made.task not in self._made():
                 self._content["runs"].append(asdict(made))
                 save_json(self._path, self._content)
             self._write_table()
+
+    def _made(self) -> set[Task]:
+        return {run.task for run in self.runs}
 
     def _read(self) -> None:
         if not self._path.exists():

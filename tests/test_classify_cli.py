@@ -30,6 +30,7 @@ def dirty(tmp_path):
     return tmp_path / "data"
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dipsop", "classify"]
 SMALL = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32")
 
 
@@ -82,9 +83,8 @@ def test_names_that_are_no_text_are_listed_as_they_are(dirty, capsys):
 
 def test_processes_of_torchrun_train_one_model(dirty, tmp_path):
     run = tmp_path / "run"
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dipsop", "classify"]
     arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "2", "--json", *(str(a) for a in SMALL)]
-    with started([*command, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
+    with started([*TORCHRUN, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert json.loads(out)["epochs"] == 2  # one of them speaks
@@ -157,18 +157,15 @@ def test_world_size_without_torchrun_is_said_in_a_sentence(dirty, tmp_path, monk
 def test_processes_of_torchrun_end_on_ctrl_c_and_go_on(dirty, tmp_path):
     run = tmp_path / "run"
     arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "100", "--shares", "2", *(str(a) for a in SMALL)]
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dipsop", "classify"]
-    with started([*command, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
+    with started([*TORCHRUN, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
         wait_for(run / "checkpoint.pt", process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, err = process.communicate(timeout=60)
     assert re.search(r"stopped after \d+ of 100 epochs: go on with --resume\n", err)
-    done = len((run / "metrics.csv").read_text().splitlines()) - 1
-    assert 0 < done < 100
-    with open(run / "metrics.csv") as before:
-        lines = before.readlines()
+    before = (run / "metrics.csv").read_text()
+    assert 0 < len(before.splitlines()) - 1 < 100
     assert status("classify", *arguments, "--resume", "--quiet") == 0
-    assert (run / "metrics.csv").read_text().startswith("".join(lines))
+    assert (run / "metrics.csv").read_text().startswith(before)
 
 
 def wait_for(path, process):

@@ -1,7 +1,5 @@
 """The data of a training run: found, fetched, read, and made noisy where asked for."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ from dipsop.classification import cifar, download, folder, label_noise
 from dipsop.classification.dataset import Dataset
 from dipsop.commands.classify_display import Bytes
 from dipsop.errors import DataError
-from dipsop.files import reason, shown
+from dipsop.files import exists, reason, shown
 
 
 def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int, quiet: bool) -> Dataset:
@@ -36,41 +34,35 @@ def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int, 
     DataError
         The data is not there, or no labelled images.
     """
+    layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
+    path = Path(name)
     try:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.stat(name)  # says what is wrong with it where pathlib may answer that it is not there
-        return _load(name, fetch, size, test_fraction, seed, quiet)
+        if not exists(path) and name in layouts:
+            return cifar.load(_in_cache(name, layouts[name], fetch, quiet), layouts[name])
+        if path.is_file():
+            return folder.load(folder.list_csv(path), size, test_fraction, seed)
+        if not path.is_dir():
+            raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
+        for layout in layouts.values():
+            if there := cifar.find(path, layout):
+                return cifar.load(there, layout)
+        return folder.load(folder.list_folder(path), size, test_fraction, seed)
     except OSError as error:
         at = shown(Path(error.filename or name))
         raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None
 
 
-def _load(name: str, fetch: bool, size: int, test_fraction: float, seed: int, quiet: bool) -> Dataset:
-    layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
-    path = Path(name)
-    if name in layouts and not path.exists():
-        layout = layouts[name]
-        there = cifar.find(download.cache_folder(), layout)
-        if there is None and fetch:
-            there = download.fetched(download.ARCHIVES[name], download.cache_folder(), Bytes(quiet))
-        if there is None:
-            raise DataError(
-                f"{layout.name} is not in {shown(download.cache_folder())}: fetch it with --fetch, or name the folder "
-                "that holds it with --data."
-            )
-        data = cifar.load(there, layout)
-    elif path.is_dir():
-        found = [(cifar.find(path, layout), layout) for layout in layouts.values()]
-        there, layout = next(((f, layout) for f, layout in found if f is not None), (None, cifar.CIFAR10))
-        if there is not None:
-            data = cifar.load(there, layout)
-        else:
-            data = folder.load(folder.list_folder(path), size, test_fraction, seed)
-    elif path.is_file():
-        data = folder.load(folder.list_csv(path), size, test_fraction, seed)
-    else:
-        raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
-    return data
+def _in_cache(name: str, layout: cifar.Layout, fetch: bool, quiet: bool) -> Path:
+    cache = download.cache_folder()
+    there = cifar.find(cache, layout)
+    if there is None and fetch:
+        there = download.fetched(download.ARCHIVES[name], cache, Bytes(quiet))
+    if there is None:
+        raise DataError(
+            f"{layout.name} is not in {shown(cache)}: fetch it with --fetch, or name the folder "
+            "that holds it with --data."
+        )
+    return there
 
 
 def noisy(data: Dataset, noise: str, seed: int, human_labels: Path | None, images: int | None) -> Dataset:

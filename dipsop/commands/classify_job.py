@@ -1,7 +1,6 @@
 """One training run, from its options to the list of suspect labels. Imported once the command has begun."""
 
 import math
-import os
 import sys
 import time
 from contextlib import nullcontext
@@ -24,7 +23,7 @@ from dipsop.commands.options import DeviceName
 from dipsop.commands.processes import Process, in_turn, process
 from dipsop.commands.stopping import Stopping
 from dipsop.errors import DataError
-from dipsop.files import as_json, reason, save_json, shown
+from dipsop.files import as_json, exists, reason, save_json, shown
 
 SECONDS_BETWEEN_CURVES = 10
 
@@ -114,10 +113,7 @@ def course(job: Job, me: Process, stopping: Stopping) -> dict[str, Any]:
 def is_begun(out: Path) -> bool:
     """Whether there is a run in that folder."""
     try:
-        os.stat(out / run_folder.CONFIG)
-        return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        return exists(out / run_folder.CONFIG)
     except OSError as error:
         raise DataError(f"{shown(out)} cannot be looked into ({reason(error)}): choose another --out.") from None
 
