@@ -1,4 +1,4 @@
-"""dipsop takes sparse corruption of unknown kind out of a picture, by an over-parameterized model and nothing else."""
+"""dipsop takes sparse corruption of unknown kind out of a picture: y = f(θ) + u∘u − v∘v at discrepant rates."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The command line: `dipsop`, `python -m dipsop`. This module and dipsop.commands alone print, exit and pick a device.
+"""The command line: `dipsop`, `python -m dipsop`. This module and dipsop.commands alone print and exit.
 
 What takes long to import (torch, matplotlib, scikit-image) is imported by a command that has begun, never for `--help`.
 """
@@ -15,7 +15,7 @@ from dipsop.commands.corrupt import corrupt
 from dipsop.commands.demo import demo
 from dipsop.commands.predict import predict
 from dipsop.commands.restore import restore
-from dipsop.commands.tuning import tune_process
+from dipsop.compute import tune_process
 from dipsop.errors import DipsopError
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _dipsop(
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version and leave.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Take sparse corruption of unknown kind out of a picture: no mask, no noise level, no iteration to stop at."""

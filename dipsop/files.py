@@ -1,15 +1,21 @@
 """Writing files so that never half a file is left and never an existing one is harmed."""
 
+import io
 import json
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dipsop.errors import DipsopError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def shown(path: Path) -> str:
@@ -72,6 +78,51 @@ def check_writable(path: Path) -> None:
         raise DipsopError(f"{shown(path)} cannot be written, no permission in its folder: choose another folder.")
 
 
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Check that a file that is no picture can be written, and is named after what it is going to hold.
+
+    Raises
+    ------
+    DipsopError
+        If it has another suffix, or as check_writable.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise DipsopError(f"{shown(path)} has an unknown suffix: use {' or '.join(suffixes)}.")
+    check_writable(path)
+
+
+def check_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:
+    """Check that every output of a command has a name of its own.
+
+    Raises
+    ------
+    DipsopError
+        If an output would replace an input or another output, under whatever name or link.
+    """
+    taken = {os.path.realpath(path): "an input" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if real in taken:
+            raise DipsopError(f"{shown(path)} is {taken[real]} of the same command: choose another name.")
+        taken[real] = "another output"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises
+    ------
+    DipsopError
+        A file is in the way, or there is no permission.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DipsopError(f"{shown(path)} cannot be made a folder ({reason(error)}): choose another --out.") from None
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a temporary beside it, flushed to the disk, then renamed over it.
 
@@ -127,6 +178,19 @@ def save_json(path: Path, value: Mapping[str, Any]) -> None:
 def as_json(value: Any, indent: int | None = None) -> str:
     """Return the JSON of a value; numbers that JSON does not have (infinite, NaN) become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def save_figure(path: Path, figure: "Figure", dpi: int = 150) -> None:
+    """Write a figure of matplotlib in the format that the suffix names (FIGURE_SUFFIXES), whole or not at all.
+
+    Raises
+    ------
+    DipsopError
+        As write_atomically.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
+    write_atomically(path, drawn.getvalue())
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dipsop
-from dipsop.restoration import images
+from dipsop.pictures import images
 
 GAP = 8  # white pixels between the parts
 

@@ -30,7 +30,7 @@ from dipsop.classification import cifar, label_noise, report
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
 from dipsop.classification.trainer import Trainer
-from dipsop.commands.tuning import tune_process
+from dipsop.compute import tune_process
 from dipsop.files import save_json, write_atomically
 
 NOISES = ["symmetric:0.4", "none", "human:worse"]

@@ -6,12 +6,12 @@
 Every run has a fresh process of its own, one at a time, so that its peak memory is its own. PSNR is in dB over all
 channels; "inner" leaves out the outer 8 pixels, where scans often have a frame of wrong values. Pictures are corrupted
 with the seed and rounded to 8 bits, as a file holds them. Rivals see what ours sees, and get settings by the truth
-(rivals.py); "extremes filled" knows the suspects: 0 and 1. Ours is never told anything.
+(rivals.py); "extremes filled" knows which values to distrust: 0 and 1. Ours is never told anything.
 
 It prints the table of what was asked for; benchmark.md in --out has all that was ever measured there. "Below peak" is
 by how much a fit ends below the best of its course, at most.
 
-Methods: the rivals; ours:PRESET; ours:from-nothing, quick without the shipped start of the weights; DIP-l1 and DIP-l2,
+Methods: the rivals; ours:PRESET; ours:random-start, quick without the pretrained weights; DIP-l1 and DIP-l2,
 the deep image prior; the fits also as METHOD*K, with K times the steps, and PSNR measured along the way: what it has at
 its peak and at its end shows whether it had to be stopped. The whole table takes a day on two cores: runs that the
 record in --out already has are not made again, so it can be interrupted.
@@ -37,10 +37,10 @@ from numpy.typing import NDArray
 from rivals import RIVALS
 
 import dipsop
-from dipsop.commands.tuning import tune_process
-from dipsop.restoration import images, noise
+from dipsop.compute import tune_process
+from dipsop.pictures import images, noise
+from dipsop.pictures.quality import Array, psnr
 from dipsop.restoration.config import Config
-from dipsop.restoration.quality import Array, psnr
 
 FRAME = 8  # pixels left out on each side for "inner"
 MOST_PSNR = 99.0  # a picture that is the truth, bit for bit
@@ -53,16 +53,16 @@ CORRUPTIONS = [
     *("random-valued:0.3:shared", "random-valued:0.3:grey", "scratches", "none"),
 ]
 QUICK = cast(dipsop.HeldOut, dipsop.PRESETS["quick"])
-DIP = cast(dipsop.WholeImage, dipsop.PRESETS["scratch"])
+DIP = cast(dipsop.WholeImage, dipsop.PRESETS["dip"])
 FITS: dict[str, Config] = {
     **{f"ours:{name}": config for name, config in dipsop.PRESETS.items()},
-    "ours:from-nothing": replace(QUICK, pretrained=False),
+    "ours:random-start": replace(QUICK, pretrained=False),
     "DIP-l2": replace(DIP, loss="squared", alpha=0.0),
     "DIP-l1": replace(DIP, loss="absolute", alpha=0.0),
 }
 METHODS = [
     *(*RIVALS, "DIP-l2*1", "DIP-l1*1"),
-    *("ours:scratch", "ours:from-nothing", "ours:quick", "ours:best*1"),
+    *("ours:dip", "ours:random-start", "ours:quick", "ours:best*1"),
 ]
 
 

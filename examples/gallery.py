@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rivals import best_median, extremes_filled, total_variation
 
 import dipsop
-from dipsop.restoration import images
-from dipsop.restoration.quality import Array, psnr
+from dipsop.pictures import images
+from dipsop.pictures.quality import Array, psnr
 
 CORRUPTIONS = ["random-valued:0.3", "salt-and-pepper:0.5"]
 

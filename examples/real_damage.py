@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 import dipsop
-from dipsop.restoration import images, noise
-from dipsop.restoration.quality import Array, psnr
+from dipsop.pictures import images, noise
+from dipsop.pictures.quality import Array, psnr
 
 SAMPLES = Path(__file__).parents[1] / "images"
 SIDE = 256

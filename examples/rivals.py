@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from dipsop.restoration.quality import Array, psnr
+from dipsop.pictures.quality import Array, psnr
 
 Rival = Callable[[Array, Array], Array]
 

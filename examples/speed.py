@@ -30,12 +30,12 @@ from rivals import best_median
 from torch.utils.flop_counter import FlopCounterMode
 
 import dipsop
-from dipsop.commands.tuning import tune_process
-from dipsop.precision import autocast
-from dipsop.restoration import noise
+from dipsop.compute import autocast, tune_process
+from dipsop.pictures import noise
+from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.tiles import TILE
 from dipsop.restoration.fit import as_tensor
-from dipsop.restoration.held_out import TILE, HeldOutFit
-from dipsop.restoration.quality import Array, psnr
+from dipsop.restoration.held_out import HeldOutFit
 
 SIZES = ["64x64", "128x128", "256x256", "512x512", "1024x1024", "2048x1536", "4000x3000"]
 MOST_PIXELS_OF_MEDIAN = 4_000_000  # takes minutes beyond
@@ -72,12 +72,12 @@ def convolution_rate() -> float:
 
 
 def step_rate() -> tuple[float, float, float]:
-    """Return FLOP and seconds of a step of `quick` at 512×512, and the seconds of a judgement."""
-    fit = HeldOutFit(as_tensor(sample(512, 512)[1], torch.device("cpu")), replace(QUICK, first_judgements=0))
+    """Return FLOP and seconds of a step of `quick` at 512×512, and the seconds of a round of detection."""
+    fit = HeldOutFit(as_tensor(sample(512, 512)[1], torch.device("cpu")), replace(QUICK, first_rounds=0))
     with FlopCounterMode(display=False) as counter:
         fit.step(0.0)
     flop = float(counter.get_total_flops())
-    return flop, median_seconds(lambda: fit.step(0.0), 40), median_seconds(fit.judge, 3)
+    return flop, median_seconds(lambda: fit.step(0.0), 40), median_seconds(fit.detect, 3)
 
 
 def sample(width: int, height: int) -> tuple[Array, Array]:
@@ -151,17 +151,17 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     tune_process()
     best = convolution_rate()
-    flop, step, judgement = step_rate()
+    flop, step, detection = step_rate()
     record = {
         **machine(),
         "convolution_flop_per_second": best,
         "step_flop": flop,
         "step_seconds": step,
         "step_share_of_convolution_rate": flop / step / best,
-        "judgement_seconds": judgement,
+        "round_seconds": detection,
     }
     print(f"convolution {best / 1e9:.0f} GFLOP/s; a step {flop / 1e9:.1f} GFLOP in {1e3 * step:.1f} ms, ", end="")
-    print(f"{flop / step / 1e9:.0f} GFLOP/s, {flop / step / best:.0%} of it; a judgement {judgement:.2f} s", flush=True)
+    print(f"{flop / step / 1e9:.0f} GFLOP/s, {flop / step / best:.0%} of it; a round {detection:.2f} s", flush=True)
     rows: list[dict[str, Any]] = []
     for size in a.sizes:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

@@ -1,15 +1,15 @@
-"""Make the start of the held-out network's weights that dipsop ships, from photographs with a licence.
+"""Make the pretrained weights of the held-out network that dipsop ships, from photographs with a licence.
 
-    python examples/train_start.py PHOTOGRAPHS --minutes 70 --out dipsop/restoration/start.npz
+    python examples/train_start.py PHOTOGRAPHS --minutes 70 --out dipsop/restoration/pretrained.npz
 
 PHOTOGRAPHS holds the files that train_start.csv lists, under the paths given there: each comes out of a public package
 (the column says which, of what version); author and licence are listed, and the hashes are checked. The four sample
 pictures of this project, on which it is measured, are not among them.
 
 What is learned is the task of a fit, and nothing of any one kind of corruption: to predict values that are hidden, or
-that a judge distrusts, from the others, some of which are corrupted and trusted all the same. The share that is hidden,
-the kind of corruption and the errors of the judge are drawn anew for every crop. It trains for the time given, and the
-file is written anew every two minutes; seed and data are fixed, how many steps fit into the time is not.
+that a detection distrusts, from the others, some of which are corrupted and trusted all the same. The share that is
+hidden, the kind of corruption and the errors of the detection are drawn anew for every crop. It trains for the time
+given, and the file is written anew every two minutes; seed and data are fixed, how many steps fit into the time is not.
 """
 
 import argparse
@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dipsop.restoration import noise
+from dipsop.pictures import noise
 from dipsop.restoration.predictor import HeldOutPredictor, loss
-from dipsop.restoration.start import SHIPPED_WIDTHS, save
+from dipsop.restoration.pretrained import SHIPPED_WIDTHS, save
 
 LIST = Path(__file__).with_suffix(".csv")
 SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
@@ -123,7 +123,7 @@ class Lessons:
         return values if kind < 0.5 else (values < 0.5).astype(float) if kind < 0.8 else np.full(shape, random.random())
 
     def _trust(self, deviation: Pictures, hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return what a judge says who misses corrupted values near the truth, some others, and is not always sure."""
+        """Return the trust of a detection that misses values near the truth and some others, and is not always sure."""
         random, shape = self.random, hidden.shape
         likely = random.random() * np.exp(-deviation / random.uniform(0.01, 0.08))
         missed = hidden & (random.random(shape) < likely + (random.random() < 0.3) * 0.1 * random.random())
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("photographs", type=Path, help="folder with the files that train_start.csv lists")
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("start.npz"))
+    parser.add_argument("--out", type=Path, default=Path("pretrained.npz"))
     a = parser.parse_args()
     train(Lessons(photographs(a.photographs), a.seed), 60 * a.minutes, a.seed, a.out)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from command_line import status
 
-from dipsop.restoration import images
-from dipsop.restoration.picture import Picture
+from dipsop.pictures import images
+from dipsop.pictures.picture import Picture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 # On pictures this small two threads mostly wait for each other, ten times as long where the cores are busy.

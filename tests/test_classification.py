@@ -120,6 +120,21 @@ def test_a_resumed_run_ends_bit_equal(method):
     assert all(torch.equal(a[name], b[name]) for name in remembered)
 
 
+def test_a_stop_ends_an_epoch_between_its_steps():
+    data = colours()
+    asked = []
+
+    def stop():
+        asked.append(trainer.epochs_done)
+        return len(asked) == 9
+
+    trainer = Trainer(data, SMALL, CPU)
+    assert trainer.steps_per_epoch == 6
+    assert [epoch.number for epoch in trainer.epochs(stop)] == [1]
+    assert asked == 6 * [0] + 3 * [1]
+    assert trainer.epochs_done == 1
+
+
 def _rank(rank, port, data, config, out):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
@@ -233,18 +248,76 @@ def test_fewer_samples_than_a_batch_make_one_smaller_batch():
     assert math.isfinite(epoch.loss)
 
 
-def test_published_recipes():
-    sop, plus = RECIPES["sop"], RECIPES["sop+"]
-    assert (sop.network, sop.batch, sop.lr, sop.weight_decay, sop.epochs) == ("resnet34", 128, 0.02, 5e-4, 120)
-    assert (plus.network, plus.epochs, plus.consistency, plus.balance) == ("preactresnet18", 300, 0.9, 0.1)
-    assert by_data("sop", 10, "asymmetric:0.4", 50) == {"rate_u": 10.0, "rate_v": 100.0}
-    assert by_data("sop", 100, "none", 50) == {"rate_u": 1.0, "rate_v": 10.0, "epochs": 150}
-    assert by_data("sop+", 100, "asymmetric:0.2", 50) == {"rate_u": 1.0, "rate_v": 100.0, "weight_decay": 1e-3}
-    assert not sop.nesterov
-    trainer = Trainer(colours(), replace(sop, network="fast"), CPU)
-    per_epoch = trainer.steps_per_epoch
-    factors = [trainer._schedule(per_epoch * epoch) for epoch in (0, 39, 40, 79, 80, 119)]
-    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+def steps_of(monkeypatch, config):
+    """What SGD is set to in the first step of each epoch: rate, momentum, weight decay, Nesterov's or not."""
+    seen = []
+
+    def step(self, closure=None):
+        (group,) = self.param_groups
+        seen.append([group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")])
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr(
+        Trainer, "_learn", lambda self, share, index, random: torch.zeros(3)
+    )  # who steps needs no slope
+    data = replace(colours(samples=16), test_labels=np.zeros(0, np.int64))
+    trainer, _ = trained(data, replace(config, network="fast", batch=16))
+    assert trainer.steps_per_epoch == 1
+    return [rate for rate, *_ in seen], [rest for _, *rest in seen]
+
+
+def test_sop_moves_the_network_as_published(monkeypatch):
+    """Plain momentum 0.9 at 0.02, and at a tenth of it from epochs 40 and 80 on (arXiv 2202.14026, appendix)."""
+    rates, others = steps_of(monkeypatch, RECIPES["sop"])
+    assert rates == pytest.approx([0.02] * 40 + [0.002] * 40 + [0.0002] * 40)
+    assert others == [[0.9, 5e-4, False]] * 120
+
+
+def test_sop_plus_follows_the_published_cosine(monkeypatch):
+    """As their code: torch's CosineAnnealingLR over 300 epochs, from 0.02 to 0.0002."""
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
+    schedule, expected = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 300, eta_min=0.0002), []
+    for _ in range(300):
+        expected.append(theirs.param_groups[0]["lr"])
+        theirs.step()
+        schedule.step()
+    rates, others = steps_of(monkeypatch, RECIPES["sop+"])
+    assert rates == pytest.approx(expected, rel=1e-6)
+    assert others == [[0.9, 5e-4, False]] * 300
+
+
+@pytest.mark.parametrize("batch", [32, 128])
+@pytest.mark.parametrize(
+    ("recipe", "classes", "noise", "rate_u", "rate_v"),
+    [
+        ("sop", 3, "none", 10, 10),
+        ("sop", 3, "asymmetric:0.4", 10, 100),
+        ("sop+", 100, "symmetric:0.2", 1, 10),
+        ("sop+", 100, "asymmetric:0.2", 1, 100),
+    ],
+)
+def test_a_step_moves_u_and_v_as_published(recipe, classes, noise, rate_u, rate_v, batch):
+    """As their code: SGD on the mean over a batch of 128. Of another size, each sample moves as far."""
+    config = replace(RECIPES[recipe], **by_data(recipe, classes, noise, 50_000), batch=batch)
+    trainer = Trainer(colours(samples=batch, classes=classes), replace(config, network="fast", dtype="float32"), CPU)
+    y = torch.nn.functional.one_hot(trainer.given, classes).float()
+    u, v = trainer.corruption.factors.u, trainer.corruption.factors.v
+    u.copy_(y * torch.rand(y.shape, generator=generator(1)) / 2)  # so large that all terms count
+    v.copy_((1 - y) * torch.rand(y.shape, generator=generator(2)) / 2)
+    their_u, their_v, logits = u.clone().requires_grad_(), v.clone().requires_grad_(), []
+    trainer.network.register_forward_hook(lambda network, images, out: logits.append(out.detach()[:batch]))
+    trainer.network.train()
+    trainer._learn(0, torch.arange(batch), generator())
+    p = logits[0].softmax(1)
+    in_given, in_others = their_u**2 * y, their_v**2 * (1 - y)
+    q = torch.nn.functional.normalize((p + in_given - in_others.detach()).clamp(min=1e-4), p=1)
+    predicted = torch.nn.functional.one_hot(p.argmax(1), classes)
+    loss = -(y * q.log()).sum(1).mean() + (predicted + in_given - in_others - y).square().sum(1).mean()
+    theirs = torch.optim.SGD([{"params": their_u, "lr": rate_u}, {"params": their_v, "lr": rate_v}])
+    (loss * batch / 128).backward()
+    theirs.step()
+    assert torch.allclose(u, their_u.clamp(-1, 1), atol=1e-5)
+    assert torch.allclose(v, their_v.clamp(-1, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize(("samples", "batch"), [(2, 8), (107, 8), (300, 32), (600, 64), (10_000, 64)])

@@ -15,11 +15,20 @@ import pytest
 import torch
 from PIL import Image
 
-from dipsop.classification import cifar, download, folder, label_noise
-from dipsop.commands import classify_data
+from dipsop.classification import cifar, download, image_folder, label_noise, sources
 from dipsop.errors import DataError
 
 LABELS = np.arange(40) % 10
+
+
+def exhausted(generator):
+    """What a generator yields, and what it returns."""
+    seen = []
+    while True:
+        try:
+            seen.append(next(generator))
+        except StopIteration as end:
+            return seen, end.value
 
 
 def write_cifar10(root, binary=False):
@@ -150,6 +159,28 @@ def test_a_missing_or_cut_cifar_file_is_named(tmp_path):
         cifar.load(where, cifar.CIFAR10)
 
 
+def test_data_that_is_fetched_comes_after_its_progress(tmp_path, served, monkeypatch):
+    archive, _, _ = served
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(download.ARCHIVES, "cifar10", archive)
+    monkeypatch.setattr(cifar, "find", lambda cache, layout: None)
+    monkeypatch.setattr(cifar, "load", lambda folder, layout: (folder, layout))
+    seen, (folder, layout) = exhausted(sources.load("cifar10", fetch=True, size=32, test_fraction=0.0, seed=0))
+    assert seen[-1][0] == seen[-1][1] > 300_000
+    assert (folder / "file").exists()
+    assert layout is cifar.CIFAR10
+
+
+@pytest.mark.parametrize(
+    "noise", ["none", "symmetric:0", "asymmetric:1", *(f"human:{name}" for name in label_noise.HUMAN)]
+)
+def test_a_noise_is_known_whatever_the_data(noise):
+    label_noise.check(noise)
+    with pytest.raises(ValueError, match=r"no kind of label noise|needs a fraction"):
+        label_noise.check(f"{noise}5x")
+
+
 @pytest.mark.parametrize("kind", [label_noise.symmetric, label_noise.asymmetric])
 def test_label_noise_is_fixed_by_its_seed(kind):
     true = np.arange(1000) % 10
@@ -230,7 +261,7 @@ def test_a_folder_per_class_is_read(tmp_path):
     for name in ("config.json", "labels.npz", "curves.png"):  # a run is no class
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / name).touch()
-    data = folder.load(folder.list_folder(tmp_path), side=16, test_fraction=0.25, seed=0)
+    data = image_folder.load(image_folder.list_folder(tmp_path), side=16, test_fraction=0.25, seed=0)
     assert data.classes == ("cats", "dogs")
     assert data.images.shape == (6, 3, 16, 16)
     assert sorted(data.test_labels) == [0, 1]
@@ -246,7 +277,7 @@ def test_a_csv_lists_images_beside_it_with_or_without_a_heading(tmp_path):
         lines.append(f"{k}.png,{'ab'[k % 2]}")
     for heading in ([], ["path,label"], ["filename,class"]):
         (tmp_path / "list.csv").write_text("\n".join(heading + lines))
-        data = folder.load(folder.list_csv(tmp_path / "list.csv"), 8, 0.0, 0)
+        data = image_folder.load(image_folder.list_csv(tmp_path / "list.csv"), 8, 0.0, 0)
         assert data.given.tolist() == [0, 1, 0, 1]
         assert data.paths[2] == tmp_path / "2.png"
         assert len(data.test_labels) == 0
@@ -254,34 +285,34 @@ def test_a_csv_lists_images_beside_it_with_or_without_a_heading(tmp_path):
 
 def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match="no folders with images"):
-        folder.list_folder(tmp_path)
+        image_folder.list_folder(tmp_path)
     for k in range(3):
         image(tmp_path / "a" / f"{k}.png", (0, 0, 0))
     with pytest.raises(DataError, match="one class, 'a'"):
-        folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
     image(tmp_path / "b" / "only.png", (0, 0, 0))
     with pytest.raises(DataError, match="Class 'b' has a single image"):
-        folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
     (tmp_path / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(DataError, match=r"broken.png cannot be read"):
-        folder.load(folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
     (tmp_path / "list.csv").write_text("a/0.png,x\nonly one cell\n")
     with pytest.raises(DataError, match=r"list.csv, line 2"):
-        folder.list_csv(tmp_path / "list.csv")
+        image_folder.list_csv(tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text("path,label\n")
     with pytest.raises(DataError, match="lists no images"):
-        folder.list_csv(tmp_path / "list.csv")
+        image_folder.list_csv(tmp_path / "list.csv")
 
 
 def test_sets_and_other_files_are_not_taken_for_classes(tmp_path):
     for k in range(4):
         image(tmp_path / ("train" if k < 2 else "test") / "cats" / f"{k}.png", (0, 0, 0))
     with pytest.raises(DataError, match=r"sets, not classes: name one of them, as in .*train\.$"):
-        folder.list_folder(tmp_path)
+        image_folder.list_folder(tmp_path)
     (tmp_path / "birds").mkdir()
     (tmp_path / "birds" / "0.heic").touch()
     with pytest.raises(DataError, match="birds holds files, but none of a kind that is read"):
-        folder.list_folder(tmp_path)
+        image_folder.list_folder(tmp_path)
 
 
 def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
@@ -297,7 +328,7 @@ def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.scandir", scandir)
     with pytest.raises(DataError, match=r"/closed cannot be looked into \(permission denied\)"):
-        classify_data.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0, quiet=True)
+        exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -307,13 +338,13 @@ def test_grey_of_any_depth_is_read_to_scale(tmp_path, dtype, suffix):
         pytest.skip("there is no such PNG")
     ramp = np.linspace(0, {np.uint8: 255, np.float32: 1}.get(dtype, 65535), 64).astype(dtype)
     Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / f"ramp.{suffix}")
-    values = folder.read([tmp_path / f"ramp.{suffix}"], 64)
+    values = image_folder.read([tmp_path / f"ramp.{suffix}"], 64)
     assert np.abs(values[0, 0] - np.linspace(0, 255, 64)).max() <= 1
 
 
 def test_what_is_transparent_is_white(tmp_path):
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (folder.read([tmp_path / "clear.png"], 16) == 255).all()
+    assert (image_folder.read([tmp_path / "clear.png"], 16) == 255).all()
 
 
 def packed():
@@ -357,10 +388,9 @@ def served(monkeypatch):
 
 def test_an_archive_is_fetched_and_unpacked_in_place_of_what_is_not_whole(tmp_path, served):
     archive, asked, _ = served
-    seen = []
     (tmp_path / "some-data").mkdir()
     (tmp_path / "some-data" / "leftover").touch()
-    where = download.fetched(archive, tmp_path, lambda there, total: seen.append((there, total)))
+    seen, where = exhausted(download.fetch(archive, tmp_path))
     assert (where / "file").stat().st_size == 300_000
     assert seen[-1][0] == seen[-1][1] > 300_000
     assert [path.name for path in where.iterdir()] == ["file"]
@@ -372,9 +402,9 @@ def test_a_download_that_broke_off_goes_on_where_it_was(tmp_path, served):
     archive, asked, breaks = served
     breaks.append(100_000)
     with pytest.raises(DataError, match="cannot be reached"):
-        download.fetched(archive, tmp_path, lambda *_: None)
+        exhausted(download.fetch(archive, tmp_path))
     assert not (tmp_path / "some-data").exists()
-    download.fetched(archive, tmp_path, lambda *_: None)
+    exhausted(download.fetch(archive, tmp_path))
     assert asked == [0, 100_000]
     assert (tmp_path / "some-data" / "file").exists()
 
@@ -383,11 +413,11 @@ def test_other_bytes_than_the_makers_are_thrown_away(tmp_path, served):
     archive, _, _ = served
     wrong = download.Archive(archive.url, "0" * 32, archive.folder)
     with pytest.raises(DataError, match="other bytes"):
-        download.fetched(wrong, tmp_path, lambda *_: None)
+        exhausted(download.fetch(wrong, tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_network_is_said_in_a_sentence_with_the_remedy(tmp_path):
     nowhere = download.Archive("http://127.0.0.1:9/data.tar.gz", "0" * 32, "some-data")
     with pytest.raises(DataError, match=r"cannot be reached.*--data"):
-        download.fetched(nowhere, tmp_path, lambda *_: None)
+        exhausted(download.fetch(nowhere, tmp_path))

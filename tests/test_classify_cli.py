@@ -14,6 +14,7 @@ from PIL import Image
 from test_classification_data import human_file, write_cifar10, write_cifar100
 
 from dipsop.classification import run_folder
+from dipsop.classification.trainer import Trainer
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_predict_names_class_and_probability(dirty, tmp_path, capsys):
     assert 0.5 < said["probability"] <= 1
 
 
-def test_noise_is_made_recorded_and_judged(tmp_path, capsys):
+def test_noise_is_made_recorded_and_measured(tmp_path, capsys):
     write_cifar10(tmp_path)
     run = tmp_path / "run"
     arguments = ("--data", tmp_path, "--noise", "symmetric:0.4", "--epochs", 1, "--batch", 8, "--json")
@@ -230,6 +231,66 @@ def test_a_noise_that_is_none_is_a_bad_option(tmp_path, noise, capsys):
     write_cifar10(tmp_path)
     assert status("classify", "--data", tmp_path, "--out", tmp_path / "run", "--noise", noise) == 2
     assert "--noise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        ("--human-labels", ("--human-labels", "human.pt")),
+        ("--human-labels", ("--human-labels", "human.pt", "--noise", "symmetric:0.4")),
+        ("--fetch", ("--fetch",)),
+        ("--rate-u", ("--rate-u", "1", "--method", "ce")),
+        ("--rate-v", ("--rate-v", "1", "--method", "elr", "--recipe", "sop")),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(dirty, tmp_path, option, arguments, capsys):
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, *arguments) == 2
+    assert f"Invalid value for {option}" in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_the_rates_of_u_and_v_are_for_the_method_that_is_used(dirty, tmp_path):
+    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL, "--rate-u", 2, "--rate-v", 3)
+    for name, method in (("recipe", ()), ("method", ("--method", "sop+"))):
+        assert status(*arguments, *method, "--out", tmp_path / name) == 0
+        train = run_folder.load_config(tmp_path / name)["train"]
+        assert (train["rate_u"], train["rate_v"]) == (2, 3)
+
+
+def test_one_ctrl_c_ends_the_epoch_and_says_how_to_go_on(dirty, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    learn, steps = Trainer._learn, []
+
+    def interrupted(self, *arguments):
+        steps.append(self.epochs_done)
+        if len(steps) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_learn", interrupted)
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 3, *SMALL) == 130
+    assert steps == 5 * [0] + 2 * [1]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.endswith("stopped after 1 of 3 epochs: go on with --resume\n")
+    assert not (run / "labels.csv").exists()
+
+
+def test_a_second_ctrl_c_leaves_at_once(dirty, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    arguments = ("classify", "--data", dirty, "--out", run, *SMALL)
+    assert status(*arguments, "--epochs", 1, "--quiet") == 0
+    (run / "config.json").write_text((run / "config.json").read_text().replace('"epochs": 1', '"epochs": 3'))
+
+    def impatient(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(Trainer, "_learn", impatient)
+    assert status(*arguments, "--epochs", 3, "--resume") == 130
+    assert capsys.readouterr().err == "stopped after 1 of 3 epochs: go on with --resume\n"
 
 
 def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):

@@ -21,7 +21,8 @@ from test_classification_data import LABELS, human_file, write_cifar10
 
 import dipsop
 from dipsop.classification.config import TrainConfig
-from dipsop.restoration import images
+from dipsop.pictures import images
+from dipsop.pictures.quality import psnr
 
 
 @pytest.fixture
@@ -122,10 +123,10 @@ def test_lessons_hide_what_is_wrong_and_trust_what_is_not(tmp_path):
 def test_training_writes_weights_that_a_fit_can_start_from(tmp_path, monkeypatch):
     picture = np.random.default_rng(0).integers(0, 255, (140, 120, 3)).astype(np.uint8)
     lessons = train_start.Lessons([[picture]], seed=0, crop=32, batch=1)
-    train_start.train(lessons, seconds=0.5, seed=0, out=tmp_path / "start.npz")
-    monkeypatch.setattr("dipsop.restoration.start._FILE", tmp_path / "start.npz")
+    train_start.train(lessons, seconds=0.5, seed=0, out=tmp_path / "pretrained.npz")
+    monkeypatch.setattr("dipsop.restoration.pretrained._FILE", tmp_path / "pretrained.npz")
     image = picture[:40, :40].astype(np.float32) / 255
-    assert np.isfinite(dipsop.restore(image, dipsop.HeldOut(steps=2, judgements=1)).image).all()
+    assert np.isfinite(dipsop.restore(image, dipsop.HeldOut(steps=2, rounds=1)).image).all()
 
 
 def test_sources_of_the_start_are_all_named_with_a_licence():
@@ -136,20 +137,29 @@ def test_sources_of_the_start_are_all_named_with_a_licence():
     assert not {"astronaut.png", "chelsea.png", "coffee.png", "camera.png"} & {Path(row["path"]).name for row in rows}
 
 
-def test_speed_reports_rates_and_grows_with_the_picture(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(speed, "median_seconds", lambda call, times=1: (call(), 0.1)[1])
-    monkeypatch.setattr(speed, "QUICK", dipsop.HeldOut(steps=2, judgements=1, crop=32, widths=(8, 8), flips=1))
-    monkeypatch.setattr(speed, "measure", lambda size, preset: {})
-    monkeypatch.setattr(sys, "argv", ["speed.py", "--sizes", "--out", str(tmp_path)])
-    speed.main()
-    assert "GFLOP/s" in capsys.readouterr().out
-    row = speed.SIZES[0]
-    monkeypatch.undo()
-    monkeypatch.setitem(dipsop.PRESETS, "quick", dipsop.HeldOut(steps=2, judgements=1, crop=32, flips=1))
-    measured = speed.measure(row, "quick")
-    assert measured["pixels"] == 64 * 64
-    speed.plot([measured, measured], tmp_path / "plot.png")
-    assert images.load(tmp_path / "plot.png").values.shape[0] > 100
+def test_a_step_is_counted_as_the_convolutions_that_it_makes():
+    """Three products of each convolution, two operations each; the picture itself gets no gradient."""
+    flop, _, _ = speed.step_rate()
+    inputs, widths = 4 * 3, speed.QUICK.widths
+    convolutions, side = [], speed.QUICK.crop
+    for k, width in enumerate(widths):
+        convolutions += [((inputs if k == 0 else widths[k - 1]), width, side >> k), (width, width, side >> k)]
+    for k in reversed(range(len(widths) - 1)):
+        convolutions += [(widths[k + 1] + widths[k], widths[k], side >> k), (widths[k], widths[k], side >> k)]
+    macs = [9 * i * o * s * s * speed.QUICK.batch for i, o, s in convolutions]
+    last = widths[0] * 6 * side * side * speed.QUICK.batch
+    expected = 2 * (3 * (sum(macs) + last) - macs[0])
+    assert flop == pytest.approx(expected, rel=0.03)  # the windows of the surroundings are the rest
+
+
+def test_sizes_are_measured_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.setitem(dipsop.PRESETS, "quick", dipsop.HeldOut(steps=2, rounds=1, crop=32, flips=1))
+    measured = speed.measure("64x48", "quick")
+    assert measured["pixels"] == 64 * 48
+    assert measured["psnr"] > psnr(speed.sample(64, 48)[1], speed.sample(64, 48)[0]) + 3
+    assert measured["seam"] == pytest.approx(1)  # one tile
+    speed.plot([measured, measured | {"pixels": 4 * 64 * 48}], tmp_path / "plot.png")
+    assert images.load(tmp_path / "plot.png").values.std() > 0.05
 
 
 def test_a_seam_is_a_jump_at_the_border_of_a_tile():
@@ -160,21 +170,37 @@ def test_a_seam_is_a_jump_at_the_border_of_a_tile():
     assert speed.jump_at_borders(f[:100]) == 1
 
 
-def test_gallery_shows_every_rival_and_the_corruption_found(sample, tmp_path, monkeypatch):
-    monkeypatch.setitem(dipsop.PRESETS, "quick", dipsop.HeldOut(steps=2, judgements=1, crop=32, flips=1))
-    out = tmp_path / "gallery.png"
-    gallery.main(
-        [str(sample), "--corruptions", "random-valued:0.3:grey", "--crop", "0", "0", "20", "20", "--out", str(out)]
+def test_gallery_says_of_every_picture_the_psnr_that_it_has(sample, tmp_path, monkeypatch):
+    monkeypatch.setitem(dipsop.PRESETS, "quick", dipsop.HeldOut(steps=2, rounds=1, crop=32, flips=1))
+    row = gallery.row(sample, "random-valued:0.3:grey", "quick", 32)
+    truth, image, mask = benchmark_restoration.corrupted(
+        images.load(sample).values[:32, :32], "random-valued:0.3:grey", 0
     )
-    assert images.load(out).values.shape[1] > 7 * 200
+    np.testing.assert_array_equal(row["truth"][0], truth)
+    np.testing.assert_array_equal(row["input"][0], image)
+    for name in ("input", "best median", "total variation", "extremes filled", "dipsop"):
+        picture, caption = row[name]
+        assert caption == f"{name}, {psnr(picture, truth):.1f} dB"
+    found = row["found"][0]
+    assert (found[row["dipsop"][0] == image] == 0.5).mean() > 0.9  # grey where nothing was found
+    far = mask & (np.abs(image - truth) > 0.3)
+    assert (np.sign(found - 0.5)[far] == np.sign(image - truth)[far]).mean() > 0.9
+    gallery.grid([row], [0, 0, 20, 20], tmp_path / "gallery.png")
+    assert images.load(tmp_path / "gallery.png").values.shape[1] > 7 * 200
 
 
-def test_real_damage_shows_every_kind_before_and_after(tmp_path):
-    out = tmp_path / "damage.png"
-    real_damage.main(["--steps", "1", "--kinds", "page with specks", "holes", "--out", str(out)])
-    height, width, _ = images.load(out).values.shape
-    assert height > 400
-    assert width > 600
+def test_real_damage_shows_what_was_done_what_came_of_it_and_what_was_found():
+    make, damage = real_damage.kinds()["dead pixels"]
+    clean = make()[:96, :96]
+    row = real_damage.row("dead pixels", clean, damage, dipsop.HeldOut(steps=12, rounds=2))
+    damaged, restored, found = (row[name][0] for name in ("damaged", "restored", "found"))
+    truth = (np.rint(255 * clean) / 255).astype(np.float32)
+    hit = (damaged != truth).any(2, keepdims=True)
+    assert 0 < hit.mean() < 0.1
+    assert found[hit].mean() > 0.75
+    assert found[~hit].mean() < 0.01
+    assert row["restored"][1] == f"restored, {psnr(restored, truth):.1f} dB"
+    assert psnr(restored, truth) > psnr(damaged, truth) + 8
 
 
 @pytest.mark.parametrize("kind", real_damage.kinds())

@@ -1,4 +1,9 @@
+"""Restoring a picture, start to end: results, budgets, choices, and the published recipe."""
+
 import dataclasses
+import doctest
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,16 +11,19 @@ import torch
 
 import dipsop
 from dipsop import PRESETS, HeldOut, WholeImage
+from dipsop.pictures import images
+from dipsop.pictures.noise import random_valued, salt_and_pepper
+from dipsop.pictures.tiles import tiles
 from dipsop.restoration.config import PUBLISHED_CORRUPTION_RATE
-from dipsop.restoration.evidence import Evidence
 from dipsop.restoration.fit import as_tensor
-from dipsop.restoration.held_out import HeldOutFit, _tiles, flipped, unflipped
-from dipsop.restoration.noise import random_valued, salt_and_pepper
-from dipsop.restoration.unet import SkipUNet
+from dipsop.restoration.held_out import HeldOutFit, flipped, unflipped
+from dipsop.restoration.networks import SkipUNet
 from dipsop.restoration.whole_image import WholeImageFit
 from dipsop.sop import SparseCorruption
 
-SMALL_HELD_OUT = HeldOut(steps=12, widths=(8, 8, 8), crop=32, judgements=3, dtype="float32")
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+SMALL_HELD_OUT = HeldOut(steps=12, widths=(8, 8, 8), crop=32, rounds=3, dtype="float32")
 SMALL_WHOLE = WholeImage(steps=12, width=8, dtype="float32")
 SMALL = pytest.mark.parametrize("config", [SMALL_HELD_OUT, SMALL_WHOLE], ids=["held-out", "whole"])
 
@@ -51,6 +59,25 @@ def test_values_without_corruption_keep_the_observation_bit_for_bit(config):
     assert kept.any()
     assert (result.image[kept] == image[kept]).all()
     assert (result.image[~kept] == result.network_output[~kept]).all()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_picture_and_corruption_add_up_to_the_observation_where_corruption_was_found(shared):
+    image, _ = random_valued(scene(), 0.3, seed=0)
+    result = dipsop.restore(image, dataclasses.replace(SMALL_HELD_OUT, shared_corruption=shared))
+    found = result.corrupted
+    assert found.any()
+    np.testing.assert_allclose((result.network_output + result.sparse_corruption)[found], image[found], atol=1e-6)
+    assert (result.sparse_corruption[~found] == 0).all()
+
+
+def test_the_default_preset_restores_a_shipped_picture_beyond_a_floor():
+    """Measured: 39.1 dB after 25 steps (seed 1: 38.9), where the input has 14.0 and the 3×3 median 26.4."""
+    crop = np.s_[0:96, 120:216]
+    clean = images.load(ROOT / "images/astronaut.png").values[crop]
+    image = images.load(ROOT / "images/astronaut_random_valued_30.png").values[crop]
+    result = dipsop.restore(image, dataclasses.replace(PRESETS["quick"], steps=25))
+    assert psnr(result.image, clean) > 38.5
 
 
 @SMALL
@@ -119,7 +146,7 @@ def test_paper_preset_takes_the_published_first_steps():
     )
     assert preset.alpha == PUBLISHED_CORRUPTION_RATE == 1000 / (3 * 512 * 512)
     image, _ = salt_and_pepper(scene(size, size), 0.5, seed=0)
-    fit = WholeImageFit(as_tensor(image, torch.device("cpu")), config)
+    fit = WholeImageFit(as_tensor(image, CPU), config)
     # In float64, since a rate of 1 makes much of the last digits.
     fit.network.double()
     fit.z, fit.y = fit.z.double(), fit.y.double()
@@ -146,27 +173,42 @@ def test_paper_preset_takes_the_published_first_steps():
         assert torch.allclose(ours, theirs, rtol=1e-7, atol=1e-9)
 
 
-def test_paper_preset_is_the_published_recipe():
-    paper = PRESETS["paper"]
-    assert (paper.steps, paper.width, paper.skip_width, paper.input_channels) == (150_000, 128, 4, 32)
-    assert (paper.optimizer, paper.loss, paper.lr, paper.init_scale) == ("sgd", "squared", 1.0, 1e-5)
-    assert (paper.decay, paper.corruption_step, paper.random_start) == ("none", "gradient", True)
-    assert paper.input_noise == pytest.approx(1 / 30)
-    assert paper.dtype == "float32"
+def test_paper_preset_builds_what_was_published():
+    """Ulyanov et al.: a network of 2,217,831 parameters, fed with 32 channels and fresh noise, by SGD as You et al."""
+    fit = WholeImageFit(as_tensor(scene(64, 64), CPU), PRESETS["paper"])
+    assert sum(p.numel() for p in fit.network.parameters()) == 2_217_831
+    assert fit.z.shape[1] == 32
+    assert 0 <= fit.z.min() < 0.001
+    assert 0.099 < fit.z.max() <= 0.1
+    difference = fit._perturbed_input() - fit._perturbed_input()
+    assert difference.std().item() == pytest.approx(2**0.5 / 30, rel=0.01)
+    for factor in (fit.corruption.u, fit.corruption.v):
+        assert factor.shape == fit.y.shape
+        assert factor.std().item() == pytest.approx(1e-5, rel=0.03)
+        within = [(factor.abs() < k * 1e-5).float().mean().item() for k in (1, 2, 3)]
+        assert within == pytest.approx([0.683, 0.954, 0.997], abs=0.02)  # normal
+    for done in (0.0, 0.99):
+        fit.step(done)
+        (group,) = fit._optimizer.param_groups
+        assert type(fit._optimizer) is torch.optim.SGD
+        assert (group["lr"], group["momentum"], group["weight_decay"]) == (1.0, 0.0, 0.0)
 
 
-def test_rate_of_u_and_v_means_the_same_at_two_sizes():
-    """The same content tiled 2×2: residuals are equal, so must be what the rates make of them."""
+@pytest.mark.parametrize("corruption_step", ["flow", "gradient"])
+def test_rate_of_u_and_v_means_the_same_at_two_sizes(corruption_step):
+    """The same content tiled 2×2, under a network that says 0.5 everywhere and goes on saying so."""
     image = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
     grown = []
-    for tiled in (image, np.tile(image, (2, 2, 1))):
-        fit = WholeImageFit(as_tensor(tiled, torch.device("cpu")), SMALL_WHOLE)
-        with torch.no_grad():
-            for _ in range(50):
-                residual = 0.5 + fit.corruption.value - fit.y
-                fit.corruption.flow_step(residual, fit.discrepant.corruption_rate)
+    for picture in (image, np.tile(image, (2, 2, 1))):
+        config = WholeImage(steps=30, width=4, lr=1e-9, alpha=5e8, init_scale=1e-3, corruption_step=corruption_step)
+        fit = WholeImageFit(as_tensor(picture, CPU), config)
+        torch.nn.init.zeros_(fit.network.last.weight)
+        torch.nn.init.zeros_(fit.network.last.bias)
+        for step in range(30):
+            fit.step(step / 30)
         grown.append(fit.corruption.value)
-    assert torch.equal(grown[0].tile(1, 1, 2, 2), grown[1])
+    assert grown[0].abs().max() > 0.2
+    torch.testing.assert_close(grown[1], grown[0].tile(1, 1, 2, 2), rtol=1e-4, atol=1e-9)
 
 
 def test_time_limit_ends_the_fit_and_schedules_follow_it():
@@ -175,7 +217,7 @@ def test_time_limit_ends_the_fit_and_schedules_follow_it():
     *_, last = dipsop.iter_restore(image, config)
     assert last.done == 1.0
     assert 1.0 <= last.seconds < 3.0
-    assert last._fit._judged == SMALL_HELD_OUT.judgements
+    assert last._fit._rounds_taken == SMALL_HELD_OUT.rounds
     assert dipsop.restore(image, dataclasses.replace(config, time_limit=0.2)).reason == "time limit reached"
 
 
@@ -237,6 +279,49 @@ def test_a_callers_mistake_is_a_value_error_that_says_what_was_expected(image, c
         dipsop.restore(image, config)
 
 
+def test_lambda_is_none_where_the_mask_is_known():
+    image, mask = random_valued(scene(), 0.3, seed=0)
+    assert dipsop.restore(image, SMALL_HELD_OUT, mask=mask).effective_lambda is None
+    assert 0 < dipsop.restore(image, SMALL_HELD_OUT).effective_lambda < np.inf
+
+
+@pytest.mark.parametrize(
+    ("config", "choice", "values", "expected"),
+    [
+        (HeldOut, "polarity", ["slat", ""], "one of both, salt, pepper"),
+        (HeldOut, "flips", [0, 9], "1 to 8"),
+        (HeldOut, "parts", [0, 1], "2 or more"),
+        (HeldOut, "rounds", [0, -1], "1 or more"),
+        (HeldOut, "first_rounds", [-1], "0 or more"),
+        (HeldOut, "crop", [0], "1 or more"),
+        (HeldOut, "batch", [0], "1 or more"),
+        (HeldOut, "warmup", [0], "1 or more"),
+        (HeldOut, "hold", [0], "1 or more"),
+        (HeldOut, "widths", [(), (8, 0)], "one or more numbers of channels, 1 or more each"),
+        (HeldOut, "most_hidden", [0, 1, -0.1, np.nan], "between 0 and 1"),
+        (HeldOut, "averaging", [1, -0.1, np.nan], "0 or above and below 1"),
+        (HeldOut, "lr", [0, -1e-3, np.inf, np.nan], "above 0 and finite"),
+        (HeldOut, "least_residual", [0, -0.1, np.nan], "above 0 and finite"),
+        (HeldOut, "strength", [0, -1, np.inf, np.nan], "above 0 and finite"),
+        (HeldOut, "dtype", ["float16"], "one of auto, bfloat16, float32"),
+        (WholeImage, "dtype", ["float16"], "one of auto, bfloat16, float32"),
+        (WholeImage, "optimizer", ["sdg"], "one of sgd, adam"),
+        (WholeImage, "loss", ["l2"], "one of squared, absolute, huber"),
+        (WholeImage, "corruption_step", ["jump"], "one of gradient, flow"),
+        (WholeImage, "decay", ["linear"], "one of none, cosine"),
+        (WholeImage, "width", [0], "1 or more"),
+        (WholeImage, "skip_width", [0], "1 or more"),
+        (WholeImage, "input_channels", [0], "1 or more"),
+        (WholeImage, "input_noise", [-0.1, np.inf, np.nan], "0 or above and finite"),
+    ],
+)
+def test_a_bad_choice_is_refused_in_a_sentence_that_names_it_and_what_was_expected(config, choice, values, expected):
+    for value in values:
+        with pytest.raises(ValueError, match=rf"^{choice} must (be|lie) {expected}, got ") as refused:
+            config(steps=5, **{choice: value})
+        assert str(refused.value).endswith(f"got {value!r}")
+
+
 @pytest.mark.parametrize("budget", [{"steps": 0}, {"steps": 5, "time_limit": 0.0}, {"steps": 5, "time_limit": -1.0}])
 def test_a_budget_of_nothing_is_refused(budget):
     with pytest.raises(ValueError, match="must be"):
@@ -251,7 +336,7 @@ def test_flips_are_undone():
 
 def test_a_fit_whose_weights_leap_goes_on_from_their_mean():
     image = np.random.default_rng(0).random((40, 40, 3), dtype=np.float32)
-    fit = HeldOutFit(as_tensor(image, torch.device("cpu")), dipsop.HeldOut(steps=40, crop=32, widths=(8, 8)))
+    fit = HeldOutFit(as_tensor(image, CPU), dipsop.HeldOut(steps=40, crop=32, widths=(8, 8)))
     usual = max(float(fit.step(k / 40)) for k in range(20))
     with torch.no_grad():
         for weight in fit.predictor.parameters():
@@ -265,22 +350,21 @@ def test_a_fit_whose_weights_leap_goes_on_from_their_mean():
 
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):
     image, _ = random_valued(scene(150, 170), 0.3, seed=0)
-    fit = HeldOutFit(as_tensor(image, torch.device("cpu")), HeldOut(steps=9, judgements=1, flips=1, dtype="float32"))
+    fit = HeldOutFit(as_tensor(image, CPU), HeldOut(steps=9, rounds=1, flips=1, dtype="float32"))
     for _ in range(3):
         fit.step(0.0)
     whole = fit.network_output()
     monkeypatch.setattr("dipsop.restoration.held_out.TILE", 32)
-    assert len(list(_tiles(fit.y))) == 30
+    assert len(list(tiles(150, 170, 32))) == 30
     assert (whole - fit.network_output()).abs().max() < 1e-4
 
 
-def test_judging_in_bands_is_judging_at_once(monkeypatch):
-    image, _ = random_valued(scene(96, 120), 0.3, seed=0)
-    y = as_tensor(image, torch.device("cpu"))
-    judged = []
-    for pixels in (1 << 20, 120 * 20):
-        monkeypatch.setattr("dipsop.restoration.evidence.BAND", pixels)
-        evidence = Evidence(y, torch.full_like(y, 0.7), 0.006, shared=False)
-        evidence.update(as_tensor(scene(96, 120), torch.device("cpu")), torch.full_like(y, 0.02))
-        judged.append(evidence.trust)
-    assert torch.allclose(*judged, atol=1e-4)
+def test_the_examples_of_the_docstrings_run():
+    package = Path(dipsop.__file__).parent
+    shown = [path for path in package.rglob("*.py") if ">>>" in path.read_text(encoding="utf-8")]
+    assert shown
+    for path in shown:
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        outcome = doctest.testmod(import_module(name))
+        assert outcome.attempted > 0, name
+        assert outcome.failed == 0, name

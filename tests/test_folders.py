@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from command_line import listing, run, started, status
 
-from dipsop.commands.batch import is_batch, targets
 from dipsop.errors import DipsopError
-from dipsop.restoration import images, noise
+from dipsop.jobs.targets import is_batch, targets
+from dipsop.pictures import images, noise
 
 STEPS = ["--steps", "4", "--device", "cpu"]
 
@@ -173,7 +173,7 @@ def alive_workers() -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"dipsop.commands.worker" in entry.read_bytes():
+            if b"dipsop.jobs.worker" in entry.read_bytes():
                 found.append(int(entry.parent.name))
         except OSError:
             continue
@@ -243,7 +243,7 @@ def test_dask_shares_pictures_out_and_survives_a_lost_worker(tmp_path, monkeypat
 
 def test_a_dask_scheduler_that_does_not_answer_is_said(album, capsys, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("dipsop.commands.folder_job.DASK_TIMEOUT", "0.5s")
+    monkeypatch.setattr("dipsop.jobs.folder.DASK_TIMEOUT", "0.5s")
     command = ["restore", "album/a.png", "album/sub/b.tif", "--out", "out", *STEPS]
     assert status(*command, "--dask", "tcp://127.0.0.1:9") == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from dipsop import files
 from dipsop.errors import DipsopError, ImageError
-from dipsop.restoration.images import Picture, check_writable, load, save, save_values
+from dipsop.pictures.images import Picture, check_writable, load, save, save_values
 
 HEIGHT, WIDTH = 11, 14
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

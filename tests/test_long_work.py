@@ -18,15 +18,18 @@ from command_line import QUICK, listing, status
 
 import dipsop
 from dipsop.checkpoint import load_state, save_state
-from dipsop.restoration import images, noise
-from dipsop.restoration.fit import iter_restore
-from dipsop.restoration.preview import first_estimate
-from dipsop.restoration.quality import psnr
+from dipsop.jobs import memory, restore
+from dipsop.jobs.events import Preview, Stopped
+from dipsop.jobs.job import RestoreJob
+from dipsop.pictures import images, noise
+from dipsop.pictures.preview import first_estimate
+from dipsop.pictures.quality import psnr
+from dipsop.restoration.fit import Step, iter_restore
 
 CONFIGS = [
-    dipsop.HeldOut(steps=9, judgements=3, crop=32, widths=(8, 8), flips=2),
+    dipsop.HeldOut(steps=9, rounds=3, crop=32, widths=(8, 8), flips=2),
     dipsop.WholeImage(steps=9, width=8, input_noise=0.03, decay="cosine"),
-    dipsop.WholeImage(steps=9, width=8, optimizer="sgd", random_start=True, corruption_step="gradient"),
+    dipsop.WholeImage(steps=9, width=8, optimizer="sgd", random_factors=True, corruption_step="gradient"),
 ]
 
 
@@ -63,7 +66,7 @@ def test_time_left_counts_down_to_nothing(noisy):
 # ---- checkpoints ------------------------------------------------------------------------------------------------
 
 EAGER = (
-    "from dipsop.commands import fitting; fitting.SECONDS_BETWEEN_CHECKPOINTS = 0.01; "
+    "from dipsop.jobs import fitting; fitting.SECONDS_BETWEEN_CHECKPOINTS = 0.01; "
     "fitting.SECONDS_BETWEEN_PREVIEWS = 0.01; import dipsop.__main__"
 )
 
@@ -73,7 +76,7 @@ def started(folder: Path, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("preset", ["quick", "scratch"])
+@pytest.mark.parametrize("preset", ["quick", "dip"])
 def test_killed_at_any_moment_it_goes_on_and_ends_bit_equal(here, preset):
     options = ["--preset", preset, "--steps", "60", "--checkpoint", "state", "--quiet"]
     assert status("restore", "noisy.png", "--out", "whole.png", "--preset", preset, "--steps", 60, "--quiet") == 0
@@ -94,8 +97,34 @@ def test_killed_at_any_moment_it_goes_on_and_ends_bit_equal(here, preset):
     assert not list(here.glob(".dipsop-*"))
 
 
+@pytest.mark.parametrize("stop_after", [4, 9, 11])
+def test_what_is_told_of_a_resumed_run_is_told_of_all_of_it(here, monkeypatch, stop_after):
+    """The course, and λ: the mean over the pieces, of which some were done before the kill."""
+    monkeypatch.setattr(memory, "most_pixels", lambda *_: 24 * 24)
+    config = dipsop.HeldOut(steps=9, rounds=3, crop=16, widths=(8, 8), flips=1)
+
+    def job(name, **more):
+        files = {"out": Path(f"{name}.png"), "trace": Path(f"{name}.json")}
+        return RestoreJob(source=Path("noisy.png"), preset="quick", config=config, device="cpu", **files, **more)
+
+    *_, whole = restore.run(job("whole"))
+    seen = []
+    for event in restore.run(job("again", checkpoint=Path("state"), of_many=True), lambda: len(seen) >= stop_after):
+        if isinstance(event, Step):
+            seen.append(event)
+    assert isinstance(event, Stopped)
+    *_, again = restore.run(job("again", checkpoint=Path("state"), resume=True))
+    assert whole.report["pieces"] == 2
+    assert again.report["effective_lambda"] == whole.report["effective_lambda"]
+    courses = [json.loads(Path(f"{name}.json").read_text())["points"] for name in ("whole", "again")]
+    assert [p["step"] for p in courses[0]] == [p["step"] for p in courses[1]] == list(range(1, 19))
+    assert [p["loss"] for p in courses[0]] == [p["loss"] for p in courses[1]]
+    assert [p["seconds"] for p in courses[1]] == sorted(p["seconds"] for p in courses[1])
+    assert Path("whole.png").read_bytes() == Path("again.png").read_bytes()
+
+
 def test_a_checkpoint_holds_tensors_and_no_code_and_of_other_work_is_refused(here, capsys):
-    command = ["restore", "noisy.png", "--out", "out.png", "--checkpoint", "state", "--preset", "scratch"]
+    command = ["restore", "noisy.png", "--out", "out.png", "--checkpoint", "state", "--preset", "dip"]
     process = started(here, *command[4:], "--steps", "100000")
     while not Path("state").exists():
         assert process.poll() is None
@@ -179,7 +208,23 @@ def test_a_record_of_a_picture_that_has_changed_is_refused(here, capsys):
 # ---- previews ---------------------------------------------------------------------------------------------------
 
 
-def test_a_first_preview_is_there_before_torch_is_and_later_ones_are_better(here):
+def test_the_first_preview_is_there_before_torch_is_loaded(here):
+    quick = dipsop.PRESETS["quick"]
+    files = {"source": Path("noisy.png"), "out": Path("o.png"), "preview": Path("p.png")}
+    job = RestoreJob(preset="quick", config=quick, **files)
+    event = next(restore.run(job))
+    assert event == Preview(Path("p.png"))
+    assert Path("p.png").exists()
+    code = (
+        "import sys; from pathlib import Path; from dipsop import PRESETS; from dipsop.jobs import restore, job\n"
+        "work = job.RestoreJob(source=Path('noisy.png'), out=Path('o.png'), preset='quick', config=PRESETS['quick'],"
+        " preview=Path('q.png')); next(restore.run(work)); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert Path("q.png").read_bytes() == Path("p.png").read_bytes()
+
+
+def test_later_previews_are_better_than_the_first_and_that_than_the_input(here):
     clean = images.load(Path("clean.png")).values
     process = started(here, "--steps", "100000", "--preview", "p.png", "--quiet")
     while not Path("p.png").exists():
@@ -192,8 +237,6 @@ def test_a_first_preview_is_there_before_torch_is_and_later_ones_are_better(here
     process.communicate()
     noisy = images.load(Path("noisy.png")).values
     assert psnr(noisy, clean) + 5 < psnr(first, clean) < psnr(later, clean)
-    modules = "import sys, dipsop.commands.reading; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize("corruption", ["salt-and-pepper", "random-valued"])
@@ -250,7 +293,7 @@ def test_masks_of_another_shape_or_kind_are_refused(noisy):
     with pytest.raises(ValueError, match="expected a bool mask"):
         iter_restore(noisy, mask=np.zeros(noisy.shape[:2], np.uint8))
     with pytest.raises(ValueError, match="HeldOut"):
-        iter_restore(noisy, "scratch", mask=np.zeros(noisy.shape[:2], bool))
+        iter_restore(noisy, "dip", mask=np.zeros(noisy.shape[:2], bool))
 
 
 def test_a_map_of_what_was_found_is_taken_back_as_a_mask(here):
@@ -267,7 +310,7 @@ def test_a_mask_that_does_not_fit_and_a_preset_that_takes_none_are_said(here, ca
     images.save_values(Path("mask.png"), np.zeros((5, 5, 1), bool))
     assert status("restore", "noisy.png", "--out", "out.png", "--mask", "mask.png") == 1
     assert "mask.png is 5x5 grey, the picture 32x24 RGB" in capsys.readouterr().err
-    assert status("restore", "noisy.png", "--out", "out.png", "--mask", "mask.png", "--preset", "scratch") == 2
+    assert status("restore", "noisy.png", "--out", "out.png", "--mask", "mask.png", "--preset", "dip") == 2
     assert not Path("out.png").exists()
 
 
@@ -302,7 +345,7 @@ def test_print_is_not_taken_for_damage():
 
 
 def test_a_picture_that_is_replaced_while_it_is_read_is_said(here, monkeypatch):
-    from dipsop.restoration import images as module
+    from dipsop.pictures import images as module
 
     decode = module.decode
 

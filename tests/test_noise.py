@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dipsop.restoration.images import load
-from dipsop.restoration.noise import random_valued, salt_and_pepper, scratches_and_lettering
-from dipsop.restoration.picture import quantized
+from dipsop.pictures.images import load
+from dipsop.pictures.noise import random_valued, salt_and_pepper, scratches_and_lettering
+from dipsop.pictures.picture import quantized
 
 IMAGES = Path(__file__).parent.parent / "images"
 BOTH = [salt_and_pepper, random_valued]

@@ -1,4 +1,4 @@
-"""What the network is asked and what it says, and the start that is shipped."""
+"""What the network is asked and what it says, and the pretrained weights that are shipped."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import torch
 
 import dipsop
 from dipsop import HeldOut
-from dipsop.restoration import noise
+from dipsop.pictures import noise
 from dipsop.restoration.predictor import HeldOutPredictor, Prediction, loss
-from dipsop.restoration.start import SHIPPED_WIDTHS, save, shipped_start
+from dipsop.restoration.pretrained import SHIPPED_WIDTHS, pretrained_weights, save
 
 
 def predictor():
     predictor = HeldOutPredictor(3, SHIPPED_WIDTHS, "float32")
-    predictor.load_state_dict(shipped_start(3, SHIPPED_WIDTHS))
+    predictor.load_state_dict(pretrained_weights(3, SHIPPED_WIDTHS))
     return predictor.requires_grad_(False)
 
 
@@ -70,29 +70,29 @@ def test_loss_has_a_gradient_where_the_prediction_is_exact():
     assert scale.grad.isfinite().all()
 
 
-def test_shipped_start_fits_grey_and_colour_and_nothing_else():
-    assert shipped_start(1, SHIPPED_WIDTHS).keys() == shipped_start(3, SHIPPED_WIDTHS).keys()
-    assert shipped_start(4, SHIPPED_WIDTHS) is None
-    assert shipped_start(3, (16, 16)) is None
+def test_pretrained_weights_fit_grey_and_colour_and_nothing_else():
+    assert pretrained_weights(1, SHIPPED_WIDTHS).keys() == pretrained_weights(3, SHIPPED_WIDTHS).keys()
+    assert pretrained_weights(4, SHIPPED_WIDTHS) is None
+    assert pretrained_weights(3, (16, 16)) is None
 
 
-def test_shipped_start_is_what_was_saved(tmp_path, monkeypatch):
+def test_pretrained_weights_are_what_was_saved(tmp_path, monkeypatch):
     made = HeldOutPredictor(3, SHIPPED_WIDTHS)
-    save(made, tmp_path / "start.npz")
-    assert [path.name for path in tmp_path.iterdir()] == ["start.npz"]
-    monkeypatch.setattr("dipsop.restoration.start._FILE", tmp_path / "start.npz")
-    read = shipped_start(3, SHIPPED_WIDTHS)
+    save(made, tmp_path / "weights.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
+    monkeypatch.setattr("dipsop.restoration.pretrained._FILE", tmp_path / "weights.npz")
+    read = pretrained_weights(3, SHIPPED_WIDTHS)
     assert all(torch.allclose(read[name], weight, atol=1e-3) for name, weight in made.state_dict().items())
 
 
-def test_shipped_start_knows_photographs_and_the_fit_works_without_it():
+def test_pretrained_weights_know_photographs_and_the_fit_works_without_them():
     from skimage.data import astronaut
 
     clean = (astronaut()[180:244, 180:260] / 255).astype(np.float32)
     image, _ = noise.salt_and_pepper(clean, 0.5, seed=0)
 
     def reached(**settings):
-        restored = dipsop.restore(image, HeldOut(steps=12, judgements=2, **settings)).image
+        restored = dipsop.restore(image, HeldOut(steps=12, rounds=2, **settings)).image
         return -10 * np.log10(np.mean((restored - clean) ** 2))
 
     assert reached() > reached(pretrained=False) + 2

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dipsop import WholeImage, iter_restore
-from dipsop.files import as_json, save_json
-from dipsop.restoration.noise import random_valued
-from dipsop.restoration.quality import psnr, ssim
-from dipsop.restoration.trace import Point, Trace, curves, record, save_figure
+from dipsop.files import as_json, save_figure, save_json
+from dipsop.pictures.noise import random_valued
+from dipsop.pictures.quality import psnr, ssim
+from dipsop.restoration.trace import Point, Trace, curves, record
 
 SMALL = {"width": 4, "input_channels": 2, "dtype": "float32"}
 

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dipsop.classification.networks import NETWORKS, FastNet
-from dipsop.dtype import Dtype
-from dipsop.precision import autocast, resolved_dtype
+from dipsop.compute import Dtype, autocast, resolved_dtype
 
 CPU = torch.device("cpu")
 EVALUATION_BATCH = 500  # images of 32×32; of larger ones fewer, as memory goes with the pixels

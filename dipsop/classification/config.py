@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dipsop.dtype import Dtype
+from dipsop.compute import Dtype
 
 Method = Literal["ce", "sop", "sop+", "elr"]
 NetworkName = Literal["fast", "resnet34", "preactresnet18"]

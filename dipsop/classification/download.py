@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ ARCHIVES = {
         "cifar-100-python",
     ),
 }
-Progress = Callable[[int, int], None]  # bytes there, bytes in all (0: unknown)
+Fetching = Generator[tuple[int, int], None, Path]  # bytes there, bytes in all (0: unknown); in the end the folder
 
 
 def cache_folder() -> Path:
@@ -47,10 +47,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dipsop"
 
 
-def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
-    """Return the unpacked folder, fetched anew; one that is there already, and not whole, is replaced.
+def fetch(archive: Archive, cache: Path) -> Fetching:
+    """Fetch and unpack an archive; a folder that is there already, and not whole, is replaced.
 
     A file half there is gone on with; one whose checksum is wrong is thrown away. The folder appears when it is whole.
+
+    Parameters
+    ----------
+    archive : Archive
+    cache : Path
+        Folder of the unpacked one.
+
+    Yields
+    ------
+    tuple of int
+        Bytes that are there, and bytes in all, 0 where that is unknown.
+
+    Returns
+    -------
+    Path
+        The unpacked folder.
 
     Raises
     ------
@@ -62,7 +78,7 @@ def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         if not (packed.exists() and _md5(packed) == archive.md5):
-            _download(archive, packed, progress)
+            yield from _download(archive, packed)
         unpacking = cache / f".{archive.folder}.part"
         shutil.rmtree(unpacking, ignore_errors=True)
         with tarfile.open(packed) as tar:
@@ -82,7 +98,7 @@ def fetched(archive: Archive, cache: Path, progress: Progress) -> Path:
     return folder
 
 
-def _download(archive: Archive, packed: Path, progress: Progress) -> None:
+def _download(archive: Archive, packed: Path) -> Iterator[tuple[int, int]]:
     partial = packed.with_name(packed.name + ".part")
     there = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={there}-"} if there else {})
@@ -101,7 +117,7 @@ def _download(archive: Archive, packed: Path, progress: Progress) -> None:
                 while chunk := response.read(CHUNK):
                     file.write(chunk)
                     there += len(chunk)
-                    progress(there, total)
+                    yield there, total
         if total and there < total:
             raise _unreachable(archive, "the connection broke off")
     if _md5(partial) != archive.md5:

@@ -12,6 +12,7 @@ from dipsop.files import reason, shown
 
 # truck → automobile, bird → airplane, deer → horse, cat ↔ dog (Patrini et al., CVPR 2017)
 CIFAR10_MAP = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
+DRAWN = ("symmetric", "asymmetric")  # by chance, from a seed
 # Names of the five sets of CIFAR-10N (Wei et al., ICLR 2022), and how its file calls them.
 HUMAN = {
     "aggregate": "aggre_label",
@@ -42,21 +43,40 @@ def apply(data: Dataset, noise: str, seed: int, human_labels: Path | None = None
     DataError
         The true labels are not known; the file of CIFAR-10N is not named or is no such file.
     """
+    check(noise)
     if noise == "none":
         return data
     if data.true is None:
         raise DataError(f"--noise {noise} is for data whose labels are right: leave it out for your own.")
     kind, _, detail = noise.partition(":")
-    if kind in ("symmetric", "asymmetric"):
+    if kind in DRAWN:
         make = symmetric if kind == "symmetric" else asymmetric
         given = make(data.true, len(data.classes), _fraction(noise, detail), seed)
-    elif kind == "human" and detail in HUMAN:
-        if human_labels is None:
-            raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
-        given = human(human_labels, detail, data.true)
+    elif human_labels is None:
+        raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
     else:
-        raise ValueError(f"{noise} is no kind of label noise.")
+        given = human(human_labels, detail, data.true)
     return replace(data, given=given, noise=noise)
+
+
+def check(noise: str) -> None:
+    """Check that there is such a noise, whatever the data.
+
+    Parameters
+    ----------
+    noise : str
+        As `apply` takes it.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    kind, _, detail = noise.partition(":")
+    if kind in DRAWN:
+        _fraction(noise, detail)
+    elif noise != "none" and not (kind == "human" and detail in HUMAN):
+        raise ValueError(f"{noise} is no kind of label noise.")
 
 
 def _fraction(noise: str, detail: str) -> float:

@@ -25,18 +25,23 @@ from dipsop.classification.dataset import Dataset
 from dipsop.classification.report import Suspect, as_csv
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
-from dipsop.files import reason, save_json, shown, write_atomically
+from dipsop.files import exists, make_folder, reason, save_figure, save_json, shown, write_atomically
 
 CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
 CURVES, SUSPECTS, SUMMARY = "curves.png", "labels.csv", "summary.json"
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether there is a run in that folder; DataError where that cannot be said."""
+    try:
+        return exists(folder / CONFIG)
+    except OSError as error:
+        raise DataError(f"{shown(folder)} cannot be looked into ({reason(error)}): choose another --out.") from None
+
+
 def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
     """Make the folder and write what is known before training."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{shown(folder)} cannot be made ({reason(error)}): choose another --out.") from None
+    make_folder(folder)
     content = {"given": data.given, "names": np.array(data.names)}
     packed = io.BytesIO()
     np.savez_compressed(packed, **content | ({} if data.true is None else {"true": data.true}))  # type: ignore[arg-type]
@@ -65,6 +70,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], list[Epoch]]:
     except (KeyError, TypeError):
         raise DataError(f"{shown(path)} is no checkpoint of a training run: choose another --out.") from None
     return state, epochs
+
+
+def epochs_written(folder: Path) -> int:
+    """How many epochs metrics.csv has; 0 where there is none."""
+    try:
+        return len((folder / METRICS).read_bytes().splitlines()) - 1
+    except OSError:
+        return 0
 
 
 def load_config(folder: Path) -> dict[str, Any]:
@@ -117,9 +130,7 @@ def write_curves(folder: Path, epochs: list[Epoch]) -> None:
     axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axes.grid(True, alpha=0.3)
     axes.legend()
-    packed = io.BytesIO()
-    figure.savefig(packed, format="png", dpi=110)
-    write_atomically(folder / CURVES, packed.getvalue())
+    save_figure(folder / CURVES, figure, dpi=110)
 
 
 def write_suspects(folder: Path, listed: list[Suspect]) -> None:

@@ -10,7 +10,7 @@ for bit, and needs no random state saved. The truth about the labels comes in fo
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -65,13 +65,17 @@ class Trainer:
     device : torch.device
     rank, world : int
         Of this process among those that train together; `torch.distributed` is initialized where there are several.
+
+    Attributes
+    ----------
+    epochs_done : int
     """
 
     def __init__(self, data: Dataset, config: TrainConfig, device: torch.device, rank: int = 0, world: int = 1) -> None:
         if config.shares % world:
             raise ValueError(f"shares must be a multiple of the processes, got {config.shares} and {world}")
         self.data, self.config, self.device = data, config, device
-        self.done = 0
+        self.epochs_done = 0
         self._world = world
         self._own_shares = range(rank, config.shares, world)
         images = torch.from_numpy(data.images).to(device)
@@ -116,28 +120,37 @@ class Trainer:
         """Steps of full batches."""
         return len(self.given) // self.config.shares // self.share_batch
 
-    def epochs(self) -> Iterator[Epoch]:
+    def epochs(self, stop: Callable[[], bool] | None = None) -> Iterator[Epoch]:
         """Train from where the state stands to the last epoch.
+
+        Parameters
+        ----------
+        stop : callable or None
+            Asked before every step: true ends it here, in the middle of an epoch, which is not yielded, and the state
+            is good for nothing more. Not asked where several processes train together: they could part ways.
 
         Raises
         ------
         DivergenceError
             The loss is no longer a finite number.
         """
-        while self.done < self.config.epochs:
+        while self.epochs_done < self.config.epochs:
             start = time.perf_counter()
-            sums = self._train()
+            sums = self._train(stop if self._world == 1 else None)
+            if sums is None:
+                return
             self._average_statistics()
-            self.done += 1
+            self.epochs_done += 1
             loss, given, true = self._summed(sums).tolist()
             count = self.steps_per_epoch * self.share_batch * self.config.shares
             if not math.isfinite(loss):
                 raise DivergenceError(
-                    f"the loss is no longer a finite number in epoch {self.done}: try a lower --lr, with another --out."
+                    f"the loss is no longer a finite number in epoch {self.epochs_done}: "
+                    "try a lower --lr, with another --out."
                 )
             test = self.test_accuracy()
             yield Epoch(
-                number=self.done,
+                number=self.epochs_done,
                 loss=loss / count,
                 given_accuracy=given / count,
                 true_accuracy=true / count if self._true is not None else math.nan,
@@ -145,19 +158,23 @@ class Trainer:
                 seconds=time.perf_counter() - start,
             )
 
-    def _train(self) -> Tensor:
-        """One epoch; returns the sums of loss, hits of the given and of the true labels over own shares."""
+    def _train(self, stop: Callable[[], bool] | None) -> Tensor | None:
+        """One epoch; returns the sums of loss, hits of the given and of the true labels over own shares.
+
+        None where `stop()` ended it.
+        """
         self.network.train()
         orders, randoms = {}, {}
         for share in self._own_shares:
-            seed = hash((self.config.seed, self.done, share)) & 0x7FFFFFFFFFFFFFFF
-            randoms[share] = torch.Generator().manual_seed(seed)
+            randoms[share] = torch.Generator().manual_seed(epoch_seed(self.config.seed, self.epochs_done, share))
             samples = torch.arange(share, len(self.given), self.config.shares)
             orders[share] = samples[torch.randperm(len(samples), generator=randoms[share])].to(self.device)
         sums = torch.zeros(3, device=self.device)
         for step in range(self.steps_per_epoch):
+            if stop is not None and stop():
+                return None
             for group in self._optimizer.param_groups:
-                group["lr"] = self.config.lr * self._schedule(self.done * self.steps_per_epoch + step)
+                group["lr"] = self.config.lr * self._schedule(self.epochs_done * self.steps_per_epoch + step)
             self._optimizer.zero_grad(set_to_none=True)
             for share in self._own_shares:
                 index = orders[share][step * self.share_batch : (step + 1) * self.share_batch]
@@ -167,7 +184,7 @@ class Trainer:
 
     def _learn(self, share: int, index: Tensor, random: torch.Generator) -> Tensor:
         """Gradients of θ from a share's part of the batch, added to those there are; (u, v) of its samples move."""
-        weak = weak_view(self._padded, index, self.done, random).float() / 255
+        weak = weak_view(self._padded, index, self.epochs_done, random).float() / 255
         views = [weak, strong_view(weak, random)] if self.config.method == "sop+" else [weak]
         last = share == self._own_shares[-1]
         if self.config.shares > 1:
@@ -237,7 +254,7 @@ class Trainer:
             own = self._share_statistics.get(share, [torch.zeros_like(b) for b in self._statistics])
             statistics[share] = [self._summed(b.clone()) for b in own]
         return {
-            "epoch": self.done,
+            "epoch": self.epochs_done,
             "network": self.network.state_dict(),
             "share_statistics": statistics,
             "optimizer": self._optimizer.state_dict(),
@@ -272,13 +289,26 @@ class Trainer:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.done = state["epoch"]
+        self.epochs_done = state["epoch"]
         self.network.load_state_dict(state["network"])
         for share, own in self._share_statistics.items():
             torch._foreach_copy_(own, state["share_statistics"][share])
         self._optimizer.load_state_dict(state["optimizer"])
         for name, rows in self._of_samples().items():
             rows.copy_(state[name])
+
+
+def epoch_seed(seed: int, epoch: int, share: int) -> int:
+    """Return what the random numbers of a share's epoch are drawn from, below 2⁶³.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    epoch : int, from 0
+    share : int, from 0
+    """
+    return hash((seed, epoch, share)) & 0x7FFFFFFFFFFFFFFF
 
 
 def _data_parallel(network: nn.Module) -> nn.parallel.DistributedDataParallel:

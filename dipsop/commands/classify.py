@@ -1,4 +1,4 @@
-"""`dipsop classify`: train through wrong labels, and list the suspect ones. Its options; classify_job does the work."""
+"""`dipsop classify`: train through wrong labels, and list the suspect ones. Its options."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,16 +7,31 @@ import typer
 
 from dipsop.classification.config import RECIPES, Method, NetworkName
 from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
-from dipsop.dtype import Dtype
+from dipsop.compute import Dtype
 
 RecipeName = Literal["fast", "sop", "sop+"]
 DEFAULT: RecipeName = "fast"
+FETCHED = ("cifar10", "cifar100")
+WITH_UV: tuple[Method, ...] = ("sop", "sop+")
 OF_FEW = "; fast less for some hundred images"
 OF_HUNDRED = "; published others for CIFAR-100 or asymmetric noise"
 
 
 def _by_recipe(field: str, but: str = "") -> str:
     return "by recipe: " + ", ".join(f"{name} {getattr(config, field)}" for name, config in RECIPES.items()) + but
+
+
+def _known(noise: str) -> str:
+    """Refuse a noise that there is none of."""
+    if noise == "none":
+        return noise
+    from dipsop.classification import label_noise
+
+    try:
+        label_noise.check(noise)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return noise
 
 
 def classify(
@@ -39,7 +54,8 @@ def classify(
         str,
         typer.Option(
             help="Make labels wrong, to try it: symmetric:FRACTION, asymmetric:FRACTION, or human:SET with SET one of "
-            "aggregate, random1, random2, random3, worse (CIFAR-10N)."
+            "aggregate, random1, random2, random3, worse (CIFAR-10N).",
+            callback=_known,
         ),
     ] = "none",
     human_labels: Annotated[
@@ -113,7 +129,15 @@ def classify(
     RUN/labels.csv lists all images, the most suspect label first. Killed at any moment, --resume goes on from the last
     epoch. Under torchrun, each process trains its share.
     """
-    from dipsop.commands.classify_job import Job, run
+    with_uv = (method or RECIPES[recipe].method) in WITH_UV
+    _refuse(
+        "--human-labels", human_labels is not None and not noise.startswith("human:"), "It goes with --noise human:SET."
+    )
+    _refuse("--fetch", fetch and data not in FETCHED, "It goes with --data cifar10 or --data cifar100.")
+    _refuse("--rate-u", rate_u is not None and not with_uv, "It goes with --method sop or sop+: others have no u.")
+    _refuse("--rate-v", rate_v is not None and not with_uv, "It goes with --method sop or sop+: others have no v.")
+    from dipsop.commands.training import follow
+    from dipsop.jobs.classify import ClassifyJob
 
     options = {
         "method": method,
@@ -126,11 +150,11 @@ def classify(
         "shares": shares,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    job = Job(
+    job = ClassifyJob(
         data=data,
         out=out,
         recipe=recipe,
-        settings=given | {"seed": seed, "dtype": dtype, "compile": compile_},
+        settings=given | {"dtype": dtype, "compile": compile_},
         seed=seed,
         noise=noise,
         human_labels=human_labels,
@@ -140,7 +164,11 @@ def classify(
         test_fraction=test_fraction,
         device=device,
         resume=resume,
-        json=json,
-        quiet=quiet,
     )
-    raise typer.Exit(run(job))
+    raise typer.Exit(follow(job, json=json, quiet=quiet))
+
+
+def _refuse(option: str, ignored: bool, why: str) -> None:
+    """Refuse an option that would be ignored."""
+    if ignored:
+        raise typer.BadParameter(why, param_hint=option)

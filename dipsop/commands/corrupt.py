@@ -27,10 +27,9 @@ def corrupt(
 
     Depth, transparency and whatever else the picture carries stay as they are.
     """
-    from dipsop.commands.outputs import check_apart
-    from dipsop.files import shown
-    from dipsop.restoration import images
-    from dipsop.restoration.noise import random_valued, salt_and_pepper
+    from dipsop.files import check_apart, shown
+    from dipsop.pictures import images
+    from dipsop.pictures.noise import random_valued, salt_and_pepper
 
     clean = images.load(picture)
     check_apart([picture], [out])

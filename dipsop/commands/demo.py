@@ -1,7 +1,8 @@
 """`dipsop demo`: PSNR against iteration, with and without the sparse part."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +36,27 @@ def demo(
     if truth is not None and image is None:
         raise typer.BadParameter("name the corrupted picture by --image.", param_hint="--truth")
 
-    from dipsop.commands.demo_job import run
+    from dipsop.commands.display import follow
+    from dipsop.commands.stopping import Stopping
+    from dipsop.files import shown
+    from dipsop.jobs.demo import DemoJob, run
 
-    run(image, truth, steps, out, seed, device, quiet)
+    with Stopping() as stopping:
+        job = DemoJob(out=out, image=image, truth=truth, steps=steps, seed=seed, device=device)
+        report = follow(run(job, stopping.came), stopping, quiet)
+    if report is None:
+        raise typer.Exit(stopping.exit_status)
+    if not quiet:
+        plot, record = out / "psnr_vs_iteration.png", out / "psnr_vs_iteration.json"
+        typer.echo(f"{table(report)}\nwrote {shown(plot)} and {shown(record)}")
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """Return the comparison as lines of text."""
+    head = f"{'method':<10} {'peak dB':>8} {'at step':>8} {'final dB':>9} {'fall dB':>8} {'seconds':>8}"
+    rows = (
+        f"{name:<10} {c['peak']:>8.2f} {c['peak_step']:>8} {c['final']:>9.2f} {c['peak'] - c['final']:>8.2f} "
+        f"{c['seconds']:>8.1f}"
+        for name, c in report.items()
+    )
+    return "\n".join([head, *rows])

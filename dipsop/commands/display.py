@@ -1,20 +1,51 @@
-"""What a person sees while a fit runs: on stderr, so that stdout holds results only."""
+"""What a person sees of a restoration: bars and lines on stderr while it runs, sentences on stdout at its end."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dipsop.restoration.fit import Step
+from dipsop.commands.stopping import Stopping
+from dipsop.files import as_json, shown
+from dipsop.jobs import events
+from dipsop.pictures.encode import format_of
+
+if TYPE_CHECKING:
+    from dipsop.restoration.fit import Step
 
 SECONDS_BETWEEN_FRAMES = 0.25  # asking a step for its share of corruption is a pass over the picture
 SECONDS_BETWEEN_LINES = 30.0
 
 
-class Display:
+def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, Any] | None:
+    """Show the events of a restoration or a demonstration; return its report, None where it was stopped before."""
+    report: Mapping[str, Any] | None = None
+    with ExitStack() as shown_bar:
+        for event in job:
+            match event:
+                case events.Begun(steps, title):
+                    shown_bar.close()
+                    bar = shown_bar.enter_context(Bar(steps, title, quiet))
+                case events.Finishing(stopped):
+                    bar.say("stopping; Ctrl-C again leaves at once" if stopped else "the last prediction")
+                case events.ShortOfMemory(pixels):
+                    bar.tell(f"not enough memory: going on in pieces of {pixels / 1e6:.1f} megapixels")
+                case events.Done(report):
+                    pass
+                case events.Preview() | events.Written() | events.Stopped():
+                    pass
+                case step:
+                    stopping.kept = True
+                    bar.see(step)
+    return report
+
+
+class Bar:
     """A progress bar on a terminal, a line every half minute elsewhere, nothing if quiet.
 
     Parameters
@@ -53,13 +84,7 @@ class Display:
         """Take the bar away."""
         self._bar.stop()
 
-    def watched(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """Pass the steps on, showing one now and then."""
-        for step in steps:
-            self.see(step)
-            yield step
-
-    def see(self, step: Step) -> None:
+    def see(self, step: "Step") -> None:
         """Show a step, if it is time for one."""
         if not self._quiet and time.monotonic() >= self._next:
             self._show(step)
@@ -74,7 +99,7 @@ class Display:
         if not self._quiet:
             self._bar.console.print(sentence, markup=False, highlight=False)
 
-    def _show(self, step: Step) -> None:
+    def _show(self, step: "Step") -> None:
         state = (
             f"step {step.iteration}/{self._steps}  loss {step.loss:.4f}  "
             f"{100 * step.fraction_corrupted:.1f} % corrupted  {clock(step.seconds_left)} left"
@@ -85,6 +110,114 @@ class Display:
         else:
             print(f"{self._title}  {state}".lstrip(), file=sys.stderr, flush=True)
         self._next = time.monotonic() + (SECONDS_BETWEEN_FRAMES if self._terminal else SECONDS_BETWEEN_LINES)
+
+
+def follow_many(job: Iterable[Any], stopping: Stopping, json: bool, quiet: bool) -> int:
+    """Show the events of many pictures: a row while each runs, a line when it ends; returns how many failed."""
+    outcomes: list[events.Restored | events.Skipped | events.Failed] = []
+    rows: dict[Path, Any] = {}
+    with _bars(quiet) as bars:
+        for event in job:
+            match event:
+                case events.Begun(pictures):
+                    stopping.kept = True
+                    total = bars.add_task("", total=pictures, state="")
+                case events.Progress(source, done, left):
+                    if source not in rows:
+                        rows[source] = bars.add_task("", total=1.0, state="")
+                    bars.update(rows[source], completed=done, state=f"{source.name}  {clock(left)} left")
+                case events.Done(counts):
+                    pass
+                case outcome:
+                    outcomes.append(outcome)
+                    if outcome.source in rows:
+                        bars.remove_task(rows.pop(outcome.source))
+                    if not isinstance(outcome, events.Skipped) and bars.tasks:
+                        bars.advance(total)
+                    _report(outcome, json, quiet)
+    if not json and not quiet:
+        print(table(outcomes, counts))
+    return int(counts["failed"])
+
+
+def _bars(quiet: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}", markup=False),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+def _report(outcome: events.Restored | events.Skipped | events.Failed, json: bool, quiet: bool) -> None:
+    """A line when a picture is done: its JSON on stdout, or what went wrong on stderr."""
+    if json:
+        said: dict[str, Any] = {"in": str(outcome.source)}
+        match outcome:
+            case events.Restored(report=report):
+                said |= report
+            case events.Skipped():
+                said |= {"skipped": True}
+            case events.Failed(why=why):
+                said |= {"error": why}
+        print(as_json(said | {"out": str(outcome.out)}), flush=True)
+    if isinstance(outcome, events.Failed):
+        print(f"dipsop: {outcome.why}", file=sys.stderr, flush=True)
+    elif not quiet and not json:
+        print(f"{shown(outcome.source)}  {in_a_few_words(outcome)}", file=sys.stderr, flush=True)
+
+
+def in_a_few_words(outcome: events.Restored | events.Skipped | events.Failed) -> str:
+    """Say how one picture of many ended."""
+    if isinstance(outcome, events.Failed):
+        return "failed"
+    if isinstance(outcome, events.Skipped):
+        return "skipped, its result is there"
+    return f"{found(outcome.report, 'corrupted')}, {outcome.report['seconds']:.0f} s"
+
+
+def table(outcomes: Sequence[events.Restored | events.Skipped | events.Failed], counts: Mapping[str, int]) -> str:
+    """The summary, a picture a line in the order of their names, and the totals; ASCII, for old consoles."""
+    ordered = sorted(outcomes, key=lambda outcome: str(outcome.source))
+    names = [shown(outcome.source) for outcome in ordered]
+    width = max(map(len, names), default=0)
+    lines = [f"{name:<{width}}  {in_a_few_words(outcome)}" for name, outcome in zip(names, ordered, strict=True)]
+    total = f"{counts['restored']} restored, {counts['skipped']} skipped, {counts['failed']} failed"
+    left = counts["left"]
+    return "\n".join([*lines, total + (f", {left} left to do: give the same command again" if left else "")])
+
+
+def found(report: Mapping[str, Any], what: str) -> str:
+    """Say how much corruption was found, as a share of `what`."""
+    percent = 100 * report["fraction_corrupted"]
+    return f"{percent:.{1 if percent >= 1 else 3}f} % {what}" if percent else "no sparse corruption found"
+
+
+def in_words(report: Mapping[str, Any]) -> str:
+    """Return the summary of one picture as a person reads it; ASCII, for the sake of old consoles."""
+    pieces = f" in {report['pieces']} pieces" if report["pieces"] > 1 else ""
+    lines = {
+        "wrote": shown(Path(report["out"])),
+        "corrupted": found(report, "of the values"),
+        "steps": f"{report['steps']}{pieces} in {report['seconds']:.1f} s on {report['device']} ({report['reason']})",
+    }
+    if report["fraction_corrupted"] and format_of(Path(report["out"])) == "JPEG":
+        lines["note"] = "JPEG rounds all values once more: a .png or .tif keeps those that were not corrupted"
+    if "psnr" in report:
+        lines["PSNR"] = f"{report['psnr']:.2f} dB, before {report['psnr_input']:.2f} dB"
+        lines["SSIM"] = f"{report['ssim']:.4f}"
+    if "as_recorded" in report:
+        lines["record"] = "the same bits again" if report["as_recorded"] else "another result than was recorded"
+    return aligned(lines)
+
+
+def aligned(lines: Mapping[str, str]) -> str:
+    """Put what stands beside each name in a column."""
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
 
 
 def clock(seconds: float) -> str:

@@ -1,13 +1,14 @@
 """Options that several commands have, and checks of values that typer cannot make."""
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated
 
 import typer
 
-NONE, OFF = "none", "off"  # how --help says these defaults
+from dipsop.compute import DeviceName
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+NONE, OFF = "none", "off"  # how --help says these defaults
 
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
@@ -26,3 +27,24 @@ def positive(value: float | None) -> float | None:
     if finite(value) is not None and not value > 0:  # type: ignore[operator]
         raise typer.BadParameter(f"{value} is not above 0.")
     return value
+
+
+def given(context: typer.Context) -> dict[str, str]:
+    """What stands on the command line, without the defaults: the option's name, as --help says it, by parameter."""
+    return {
+        parameter.name: parameter.opts[-1] if parameter.opts[-1].startswith("-") else str(parameter.metavar)
+        for parameter in context.command.params
+        if parameter.name is not None and _says(context, parameter.name)
+    }
+
+
+def refuse(context: typer.Context, names: Collection[str], why: str) -> None:
+    """Refuse the first of these parameters that stands on the command line: it would be ignored."""
+    for name, option in given(context).items():
+        if name in names:
+            raise typer.BadParameter(why, param_hint=option)
+
+
+def _says(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -1,24 +1,41 @@
-"""`dipsop restore`: corrupted pictures in, clean ones out. Its options; restore_job and folder_job do the work."""
+"""`dipsop restore`: corrupted pictures in, clean ones out. Its options; jobs/ does the work."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
-from dipsop.dtype import Dtype
+from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, given, positive, refuse
+from dipsop.compute import Dtype
 from dipsop.restoration.config import PRESETS, HeldOut, Polarity
 
-PresetName = Literal["quick", "best", "scratch", "paper"]
-DEFAULT: PresetName = "quick"
+if TYPE_CHECKING:
+    from dipsop.jobs.job import RestoreJob
+
+DEFAULT = "quick"
 STEPS = "by preset: " + ", ".join(f"{name} {config.steps}" for name, config in PRESETS.items())
 DTYPE = "by preset: " + ", ".join(f"{name} {config.dtype}" for name, config in PRESETS.items())
 
 KNOWN, SHOWN, LONG, MANY = "What you know", "What to write besides", "Long work", "Many pictures"
+# Parameters that others would ignore.
+OF_HELD_OUT = ("random_start", "mask", "protect", "polarity", "strength", "scratches")
+OF_ONE = ("truth", "mask", "protect", "corruption_map", "preview", "trace", "plot", "record", "checkpoint", "resume")
+OF_MANY = ("jobs", "dask")
+
+
+def _preset(name: str) -> str:
+    """A preset by its name; a name that one had before is refused with the one that it has."""
+    if name == "scratch":
+        raise typer.BadParameter("scratch is called dip now, the deep image prior with (u, v): say --preset dip.")
+    if name not in PRESETS:
+        raise typer.BadParameter(f"{name} is none of the presets {', '.join(PRESETS)}.")
+    return name
 
 
 def restore(
+    context: typer.Context,
     pictures: Annotated[
         list[str] | None,
         typer.Argument(metavar="IN...", help="Corrupted pictures (PNG, JPEG, TIFF, WebP, BMP), folders, patterns."),
@@ -34,8 +51,12 @@ def restore(
         typer.Option(help="The clean picture, where there is one; only adds PSNR and SSIM.", show_default=NONE),
     ] = None,
     preset: Annotated[
-        PresetName,
-        typer.Option(help="quick and best for specks and noise; scratch: deep image prior; paper: as published, days."),
+        str,
+        typer.Option(
+            parser=_preset,
+            metavar=f"<{'|'.join(PRESETS)}>",
+            help="quick and best for specks and noise; dip: deep image prior from noise; paper: as published, days.",
+        ),
     ] = DEFAULT,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", show_default=STEPS)] = None,
     time_limit: Annotated[
@@ -49,9 +70,9 @@ def restore(
             help="What the network computes in; auto: bfloat16 where the processor has it.", show_default=DTYPE
         ),
     ] = None,
-    from_nothing: Annotated[
+    random_start: Annotated[
         bool,
-        typer.Option("--from-nothing", help="quick, best: start from random weights, not shipped.", show_default=OFF),
+        typer.Option("--random-start", help="quick, best: start from random weights, not shipped.", show_default=OFF),
     ] = False,
     network_output: Annotated[
         bool,
@@ -197,15 +218,16 @@ def restore(
     Values in which no corruption is found stay as they are, bit for bit. Ctrl-C writes the result so far, a second one
     leaves at once. Of several pictures, those whose results are there are skipped; a run that was killed goes on.
     """
-    from dipsop.commands.job import Job
-    from dipsop.commands.memory import parsed
-
     if from_record is not None:
-        _repeat(from_record, out, bool(pictures), json, quiet)
+        others = given(context).keys() - {"from_record", "out", "json", "quiet"}
+        refuse(context, others, "would be ignored: --from-record takes --out, --json and --quiet alone.")
+        raise typer.Exit(_repeat(from_record, out, json, quiet))
     if not pictures:
         raise typer.BadParameter("name at least one picture.", param_hint="IN...")
     if out is None:
         raise typer.BadParameter("say where the result goes.", param_hint="--out")
+    if resume and checkpoint is None:
+        raise typer.BadParameter("say --checkpoint FILE too.", param_hint="--resume")
     config = replace(
         PRESETS[preset],
         steps=PRESETS[preset].steps if steps is None else steps,
@@ -215,12 +237,15 @@ def restore(
         shared_corruption=shared_corruption,
     )
     if isinstance(config, HeldOut):
-        config = replace(config, pretrained=not from_nothing, polarity=polarity, strength=strength, scratches=scratches)
-    elif mask or protect or polarity != "both" or strength != 1 or scratches:
-        raise typer.BadParameter("what you know (--mask, --polarity, ...) goes with the presets quick and best.")
-    if resume and checkpoint is None:
-        raise typer.BadParameter("say --checkpoint FILE too.", param_hint="--resume")
-    job = Job(
+        config = replace(config, pretrained=not random_start, polarity=polarity, strength=strength, scratches=scratches)
+    else:
+        refuse(context, OF_HELD_OUT, "goes with the presets quick and best.")
+    from dipsop.commands.display import follow_many
+    from dipsop.commands.stopping import Stopping
+    from dipsop.jobs import folder, targets
+    from dipsop.jobs.job import RestoreJob
+
+    job = RestoreJob(
         source=Path(pictures[0]),
         out=out,
         truth=truth,
@@ -237,37 +262,46 @@ def restore(
         record=record,
         trace=trace,
         plot=plot,
-        memory=parsed(memory),
-        json=json,
-        quiet=quiet,
+        memory=_bytes(memory),
     )
-    from dipsop.commands.batch import is_batch
-
-    if not is_batch(pictures, out):
-        from dipsop.commands.restore_job import run
-
-        raise typer.Exit(run(job))
-    given = {
-        "--truth": truth, "--mask": mask, "--protect": protect, "--corruption-map": corruption_map,
-        "--preview": preview, "--trace": trace, "--plot": plot, "--record": record, "--checkpoint": checkpoint,
-    }  # fmt: skip
-    for name, value in given.items():
-        if value is not None:
-            raise typer.BadParameter("goes with one picture and a file as --out.", param_hint=name)
-    from dipsop.commands.folder_job import run_all
-
-    raise typer.Exit(run_all(pictures, job, overwrite=overwrite, jobs=jobs, dask=dask))
+    if not targets.is_batch(pictures, out):
+        refuse(context, OF_MANY, "goes with several pictures and a folder as --out.")
+        raise typer.Exit(_restore(job, json, quiet))
+    refuse(context, OF_ONE, "goes with one picture and a file as --out.")
+    many = folder.FolderJob(pictures=pictures, each=job, overwrite=overwrite, at_once=jobs, dask=dask)
+    with Stopping() as stopping:
+        failed = follow_many(folder.run(many, stopping.came), stopping, json, quiet)
+    raise typer.Exit(stopping.exit_status or int(failed > 0))
 
 
-def _repeat(from_record: Path, out: Path | None, with_pictures: bool, json: bool, quiet: bool) -> None:
-    """Do again what a record says."""
-    from dipsop.commands.recording import recorded
-    from dipsop.commands.restore_job import run
+def _restore(job: "RestoreJob", json: bool, quiet: bool, expected: Mapping[str, str | None] | None = None) -> int:
+    """Restore one picture, show how it goes, and print its summary; returns the exit status."""
+    from dipsop.commands.display import follow, in_words
+    from dipsop.commands.stopping import Stopping
+    from dipsop.files import as_json
+    from dipsop.jobs.restore import run
 
-    if with_pictures:
-        raise typer.BadParameter("the record names the picture: leave it out.", param_hint="IN...")
+    with Stopping() as stopping:
+        report = follow(run(job, stopping.came, expected), stopping, quiet)
+    if report is not None and (json or not quiet):
+        typer.echo(as_json(report) if json else in_words(report))
+    return stopping.exit_status
+
+
+def _repeat(from_record: Path, out: Path | None, json: bool, quiet: bool) -> int:
+    """Do again what a record says, and write nothing but the picture: the record itself stays what it was."""
+    from dipsop.jobs.record import recorded
+
     job, digests = recorded(from_record)
-    # Nothing but the picture is written again: the record itself stays what it was.
-    job = replace(job, out=out or job.out, json=json, quiet=quiet, truth=None, resume=False, checkpoint=None)
+    job = replace(job, out=out or job.out, truth=None, resume=False, checkpoint=None)
     job = replace(job, record=None, trace=None, plot=None, corruption_map=None, preview=None)
-    raise typer.Exit(run(job, digests))
+    return _restore(job, json, quiet, digests)
+
+
+def _bytes(amount: str | None) -> int | None:
+    from dipsop.jobs.memory import parsed
+
+    try:
+        return parsed(amount)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--memory") from None

@@ -1,8 +1,6 @@
 """Ctrl-C once keeps the result so far, twice leaves at once."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -17,13 +15,17 @@ class Stopping:
     kept : bool
         Set it when there is a state to write; until then a signal leaves at once, as a second one always does.
     signal : int or None
-        The signal that came: the loop is to stop.
+        The signal that came: the job is to stop.
     """
 
     def __init__(self) -> None:
         self.kept = False
         self.signal: int | None = None
         self._former: dict[int, Any] = {}
+
+    def came(self) -> bool:
+        """Whether a signal came: what a job asks as its `stop`."""
+        return self.signal is not None
 
     @property
     def exit_status(self) -> int:
@@ -41,15 +43,6 @@ class Stopping:
         """Put the former handlers back."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
-
-    @contextmanager
-    def put_off(self) -> Iterator[None]:
-        """Within, a first signal waits; it ends the process on leaving."""
-        self.kept = True
-        yield
-        if self.signal is not None:
-            raise SystemExit(self.exit_status)
-        self.kept = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None or not self.kept:

@@ -5,11 +5,30 @@ Free of torch, so that `dipsop --help` is quick.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from dipsop.dtype import Dtype
+from dipsop.compute import Dtype
 
 Polarity = Literal["both", "salt", "pepper"]
+Optimizer = Literal["sgd", "adam"]
+Loss = Literal["squared", "absolute", "huber"]
+CorruptionStep = Literal["gradient", "flow"]
+Decay = Literal["none", "cosine"]
+
+
+def _at_least(least: int, name: str, value: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
+def _above_0(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,66 +45,48 @@ class FitConfig:
         Fixes everything drawn: same seed, same device, same result.
     dtype : "auto", "bfloat16" or "float32"
         What the network computes in; auto takes bfloat16 where the processor multiplies it natively.
-    shared_corruption : bool
-        One (u, v) for all channels of a pixel instead of one for every value.
     """
 
     steps: int
     time_limit: float | None = None
     seed: int = 0
     dtype: Dtype = "auto"
-    shared_corruption: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a budget is not positive."""
-        if self.steps < 1:
-            raise ValueError(f"steps must be 1 or more, got {self.steps}")
+        """Raise ValueError where a budget is not positive, or the number format is none."""
+        _at_least(1, "steps", self.steps)
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"time_limit must be above 0 seconds, got {self.time_limit}")
+        _one_of("dtype", self.dtype, get_args(Dtype))
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut(FitConfig):
-    """The network predicts values that it does not see; residuals of such predictions drive (u, v). Quick and best.
+class TrainingConfig:
+    """How the network of a held-out fit learns, and how its last prediction is made.
 
     Parameters
     ----------
-    widths : tuple of int
+    widths : tuple of int >= 1
         Channels of every scale of the U-Net; each after the first halves the resolution.
     pretrained : bool
         Start from the shipped weights where they fit: their widths, and grey pictures or those of three channels.
-    first_judgements : int
-        At how many steps from the first on such a start judges all values.
-    lr : float
+    lr : float > 0
         Adam's rate: warmed up over `warmup` steps, constant for `hold` steps, then falling with the root of the steps,
         and over the second half of the budget no slower than linearly to 2 % of it.
     averaging : float in [0, 1)
         Share of the old in the running mean of the weights.
-    crop, batch : int
-        Side of the random square crops and their number per step.
+    warmup, hold : int >= 1
+        Steps; see `lr`.
+    crop, batch : int >= 1
+        Side in pixels of the random square crops, and their number per step.
     most_hidden : float in (0, 1)
         Each crop hides a share of its values that is drawn between 0 and this.
-    judgements : int
-        How often, evenly over the fit, every value is predicted unseen and (u, v) are fitted anew.
-    parts : int >= 2
-        In how many disjoint parts the values are hidden for that; more sees more of the image, and takes longer. Two
-        thirds of it beyond a megapixel.
-    least_residual : float
-        Floor of the local residual scale b, so that one lucky neighbourhood does not condemn its next value.
     flips : int, 1 to 8
         Over how many flips and transposes the last prediction is averaged.
-    polarity : "both", "salt" or "pepper"
-        What is looked for: any corruption, values that are too bright alone, or too dark alone.
-    strength : float > 0
-        Factor on the odds that a value is corrupted: above 1 finds more, and more that is none.
-    scratches : bool
-        Look for strokes too: scratches, hairs, lettering. Blocks of pixels are hidden together, so that one part of a
-        stroke does not speak for another, and what was found once stays found. Print and line drawings are strokes.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 96)
     pretrained: bool = True
-    first_judgements: int = 3
     lr: float = 2e-3
     averaging: float = 0.98
     warmup: int = 20
@@ -93,24 +94,84 @@ class HeldOut(FitConfig):
     crop: int = 128
     batch: int = 2
     most_hidden: float = 0.45
-    judgements: int = 10
+    flips: int = 8
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a choice is out of its range."""
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError(f"widths must be one or more numbers of channels, 1 or more each, got {self.widths}")
+        for name in ("warmup", "hold", "crop", "batch"):
+            _at_least(1, name, getattr(self, name))
+        _above_0("lr", self.lr)
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging must be 0 or above and below 1, got {self.averaging}")
+        if not 0 < self.most_hidden < 1:
+            raise ValueError(f"most_hidden must lie between 0 and 1, got {self.most_hidden}")
+        if not 1 <= self.flips <= 8:
+            raise ValueError(f"flips must be 1 to 8, got {self.flips}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """How a held-out fit decides which values are corrupted.
+
+    Parameters
+    ----------
+    rounds : int >= 1
+        How often, evenly over the fit, every value is predicted unseen and (u, v) are fitted anew.
+    first_rounds : int >= 0
+        At how many steps from the first on that is done besides, where the weights start pretrained.
+    parts : int >= 2
+        In how many disjoint parts the values are hidden for a round; more sees more of the image, and takes longer. Two
+        thirds of it beyond a megapixel.
+    least_residual : float > 0
+        Floor of the local residual scale b, so that one lucky neighbourhood does not flag its next value.
+    polarity : "both", "salt" or "pepper"
+        What is looked for: any corruption, values that are too bright alone, or too dark alone.
+    strength : float > 0
+        Factor on the odds that a value is corrupted: above 1 finds more, and more false alarms.
+    scratches : bool
+        Look for strokes too: scratches, hairs, lettering. Blocks of pixels are hidden together, so that one part of a
+        stroke does not speak for another, and what was found once stays found. Print and line drawings are strokes.
+    shared_corruption : bool
+        Corruption hits whole pixels: the evidence of a pixel's channels adds up, and they are found together.
+    """
+
+    rounds: int = 10
+    first_rounds: int = 3
     parts: int = 6
     least_residual: float = 0.006
-    flips: int = 8
     polarity: Polarity = "both"
     strength: float = 1.0
     scratches: bool = False
+    shared_corruption: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a budget or the strength is not positive."""
-        super().__post_init__()
-        if not 0 < self.strength < math.inf:
-            raise ValueError(f"strength must be above 0, got {self.strength}")
+        """Raise ValueError where a choice is out of its range."""
+        for least, name in ((1, "rounds"), (0, "first_rounds"), (2, "parts")):
+            _at_least(least, name, getattr(self, name))
+        _above_0("least_residual", self.least_residual)
+        _above_0("strength", self.strength)
+        _one_of("polarity", self.polarity, get_args(Polarity))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(FitConfig, TrainingConfig, DetectionConfig):
+    """The network predicts values that it does not see; residuals of such predictions drive (u, v). Quick and best.
+
+    Its choices are those of the budget (FitConfig), of the training (TrainingConfig) and of the detection
+    (DetectionConfig).
+    """
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a choice is out of its range."""
+        for part in (FitConfig, TrainingConfig, DetectionConfig):
+            part.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WholeImage(FitConfig):
-    """Deep image prior with (u, v): the network makes the whole picture from fixed noise. Scratch, paper and the demo.
+    """Deep image prior with (u, v): the network makes the whole picture from fixed noise. Dip, paper and the demo.
 
     Parameters
     ----------
@@ -121,7 +182,7 @@ class WholeImage(FitConfig):
     lr, alpha, init_scale : float
         The discrepant rates of dipsop.sop: rate of θ, rate of (u, v) over it, and γ. alpha = 0 makes it the plain deep
         image prior.
-    random_start : bool
+    random_factors : bool
         u, v ~ N(0, γ²) as published, instead of u = v = γ.
     corruption_step : "gradient" or "flow"
         The published explicit step, or the exact flow that it approximates, stable at high rates.
@@ -129,22 +190,37 @@ class WholeImage(FitConfig):
         Schedule of both rates over the budget; their ratio stands.
     width, skip_width, input_channels : int
         Of the five-scale skip U-Net: its channels, those of its skips, those of z.
-    input_noise : float
+    input_noise : float >= 0
         σ of the fresh noise added to z at every step.
+    shared_corruption : bool
+        One (u, v) for all channels of a pixel instead of one for every value.
     """
 
-    optimizer: Literal["sgd", "adam"] = "adam"
-    loss: Literal["squared", "absolute", "huber"] = "huber"
+    optimizer: Optimizer = "adam"
+    loss: Loss = "huber"
     lr: float = 0.01
     alpha: float = 2.0
     init_scale: float = 1e-5
-    random_start: bool = False
-    corruption_step: Literal["gradient", "flow"] = "flow"
-    decay: Literal["none", "cosine"] = "cosine"
+    random_factors: bool = False
+    corruption_step: CorruptionStep = "flow"
+    decay: Decay = "cosine"
     width: int = 32
     skip_width: int = 4
     input_channels: int = 8
     input_noise: float = 0.0
+    shared_corruption: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a choice is out of its range (that of the rates, dipsop.sop holds)."""
+        super().__post_init__()
+        _one_of("optimizer", self.optimizer, get_args(Optimizer))
+        _one_of("loss", self.loss, get_args(Loss))
+        _one_of("corruption_step", self.corruption_step, get_args(CorruptionStep))
+        _one_of("decay", self.decay, get_args(Decay))
+        for name in ("width", "skip_width", "input_channels"):
+            _at_least(1, name, getattr(self, name))
+        if not 0 <= self.input_noise < math.inf:
+            raise ValueError(f"input_noise must be 0 or above and finite, got {self.input_noise}")
 
 
 Config = HeldOut | WholeImage
@@ -153,9 +229,9 @@ Config = HeldOut | WholeImage
 PUBLISHED_CORRUPTION_RATE = 500 * 2 / (3 * 512 * 512)
 
 PRESETS: dict[str, Config] = {
-    "quick": HeldOut(steps=400, judgements=6),
-    "best": HeldOut(steps=1500, judgements=6),  # four times as many steps bring nothing more
-    "scratch": WholeImage(steps=2500),
+    "quick": HeldOut(steps=400, rounds=6),
+    "best": HeldOut(steps=1500, rounds=6),  # four times as many steps bring nothing more
+    "dip": WholeImage(steps=2500),
     "paper": WholeImage(
         steps=150_000,
         dtype="float32",
@@ -163,7 +239,7 @@ PRESETS: dict[str, Config] = {
         loss="squared",
         lr=1.0,
         alpha=PUBLISHED_CORRUPTION_RATE,
-        random_start=True,
+        random_factors=True,
         corruption_step="gradient",
         decay="none",
         width=128,
@@ -173,7 +249,7 @@ PRESETS: dict[str, Config] = {
 }
 
 # What the demonstration compares: one start (seed) and one schedule for all, so that only the objective differs. On its
-# small picture (u, v) must be faster than in `scratch`: the network begins to fit the corruption after 300 steps.
+# small picture (u, v) must be faster than in `dip`: the network begins to fit the corruption after 300 steps.
 _DEMO = WholeImage(steps=1600)
 DEMO: dict[str, WholeImage] = {
     "DIP-l2": replace(_DEMO, loss="squared", alpha=0.0),

@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dipsop.compute import may_ask
 from dipsop.errors import DivergenceError
+from dipsop.pictures.picture import native_samples, unit_values
 from dipsop.restoration.config import PRESETS, Config, HeldOut
 from dipsop.restoration.held_out import HeldOutFit
-from dipsop.restoration.picture import native_samples, unit_values
 from dipsop.restoration.whole_image import WholeImageFit
 from dipsop.sop import SparseCorruption
 
@@ -37,7 +38,7 @@ class Fit(Protocol):
     def network_output(self, flips: int | None = None) -> Tensor: ...  # noqa: D102
     def found(self) -> Tensor: ...  # noqa: D102
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption: ...  # noqa: D102
-    def effective_lambda(self) -> float: ...  # noqa: D102
+    def effective_lambda(self) -> float | None: ...  # noqa: D102
     def rates(self) -> str: ...  # noqa: D102
     def state(self) -> dict[str, Any]: ...  # noqa: D102
     def load(self, state: dict[str, Any]) -> None: ...  # noqa: D102
@@ -54,11 +55,14 @@ class Restoration:
     network_output : the same shape, in [0, 1]
         f alone.
     sparse_corruption : the same shape
-        u∘u − v∘v: what was wrong with a value; positive where it is too bright. Channels share it where asked to.
+        u∘u − v∘v: what was wrong with a value; positive where it is too bright. Where corruption was found,
+        f + s = y; with `shared_corruption` a held-out fit finds the channels of a pixel together, each with an s of its
+        own, and a whole-image fit has one s for all of them.
     corrupted : bool, the same shape
         Where corruption was found.
-    effective_lambda : float
-        λ = −log γ / (2α), the ℓ1 weight that the rates amount to (its median where they differ between values).
+    effective_lambda : float or None
+        λ = −log γ / (2α), the ℓ1 weight that the rates amount to (its median where they differ between values); None
+        where the mask was known, so that nothing was looked for.
     steps : int
     seconds : float
     reason : str
@@ -69,7 +73,7 @@ class Restoration:
     network_output: NDArray[np.float32]
     sparse_corruption: NDArray[np.float32]
     corrupted: NDArray[np.bool_]
-    effective_lambda: float
+    effective_lambda: float | None
     steps: int
     seconds: float
     reason: str
@@ -204,8 +208,7 @@ def _steps(
         if done >= 1 and taken > begin:
             return
         loss = fit.step(min(done, 1.0))
-        # Asking an accelerator for the loss waits for it, so there the question is put once in a while.
-        if (y.device.type == "cpu" or taken % 50 == 0) and not math.isfinite(loss):
+        if may_ask(y.device, taken) and not math.isfinite(loss):
             raise DivergenceError(
                 f"the loss is no longer a finite number at step {taken + 1} ({fit.rates()}); try a lower rate"
             )
@@ -236,7 +239,7 @@ def restore(
     >>> import numpy as np, dipsop
     >>> picture = np.full((16, 16), 0.5, np.float32)
     >>> picture[3, 4] = 1.0
-    >>> bool(dipsop.restore(picture, dipsop.PRESETS["quick"]).corrupted[3, 4])
+    >>> bool(dipsop.restore(picture, dipsop.HeldOut(steps=20)).corrupted[3, 4])
     True
     """
     *_, last = iter_restore(image, config, device, mask=mask, protected=protected)

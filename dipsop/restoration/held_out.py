@@ -2,41 +2,36 @@
 
 It sees the observation with a random part of the values hidden, and suspicious ones weighted down (predictor.py). The
 loss counts hidden values alone, each by its trust. A few times during the fit every value is predicted while hidden,
-and the residuals move (u, v) (evidence.py). A step sees random crops, so its cost does not grow with the picture.
+and the residuals move (u, v) (detection.py). A step sees random crops, so its cost does not grow with the picture.
 
-The network starts from weights that are shipped (start.py) or from nothing.
+The network starts from weights that are shipped (pretrained.py) or from random ones.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dipsop.compute import may_ask
+from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
-from dipsop.restoration.evidence import Evidence
+from dipsop.restoration.detection import Detection
 from dipsop.restoration.predictor import HeldOutPredictor, loss
-from dipsop.restoration.start import shipped_start
-from dipsop.restoration.surroundings import first_guess, is_drawn
-from dipsop.restoration.tiles import Tile, tiles
+from dipsop.restoration.pretrained import pretrained_weights
 from dipsop.sop import SparseCorruption
 
-TILE, MARGIN = 512, 56  # of predictions over the whole picture: bounds memory; the margin is as far as the network sees
 LARGE = 1 << 20  # pixels
-# What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
-MOST_CLUSTERED = 0.1
-# Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
-LASTING = 0.8
 LEAP = 3.0  # times the usual loss
 BLOCK = 4  # pixels: wider than a thin scratch
-LAST_JUDGEMENT = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
+LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 
 class HeldOutFit:
-    """The state of a held-out fit to one picture.
+    """The state of a held-out fit to one picture: the network and its training; `detection` has the rest.
 
     Parameters
     ----------
@@ -52,43 +47,31 @@ class HeldOutFit:
     def __init__(self, y: Tensor, config: HeldOut, mask: Tensor | None = None, protected: Tensor | None = None) -> None:
         begin = time.perf_counter()
         self.y, self.config = y, config
-        self._known = mask is not None
-        # In large pictures judgements take the most of the time, and there is enough to be learned from.
+        # In large pictures the rounds take the most of the time, and there is enough to be learned from.
         self._parts = config.parts if y.shape[-2] * y.shape[-1] <= LARGE else max(2, 2 * config.parts // 3)
-        # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
-        self._most_clustered = 0.0 if is_drawn(y) else MOST_CLUSTERED
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
-        self.evidence = Evidence(
-            y,
-            self._first_trust(mask, protected),
-            config.least_residual,
-            config.shared_corruption,
-            config.polarity,
-            config.strength,
-            protected,
-        )
-        self._taken, self._judged, self._usual_loss = 0, 0, math.inf
-        self._by_pixel = config.scratches or self.evidence.hits_pixels()
-        start = shipped_start(y.shape[1], config.widths) if config.pretrained else None
+        start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
+        self.detection = Detection(y, config, mask, protected, first_rounds=config.first_rounds if start else 0)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
         if start:
             predictor.load_state_dict(start)
         self.predictor = predictor.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # What judges and answers is the mean of the weights over the last steps: a single step's are a noisy draw.
+        # What predicts for a round and at the end is the mean of the weights over the last steps: a single step's are a
+        # noisy draw.
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
-        self._first_judgements = config.first_judgements if start else 0
-        self._judgement_seconds = 0.0
+        self._taken, self._rounds_taken, self._usual_loss = 0, 0, math.inf
+        self._round_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
-        if self._taken < self._first_judgements:
-            self.judge()
-        y, trust = self._crops(self.y, self.evidence.trust)
+        if self._taken < self.detection.first_rounds:
+            self.detect()
+        y, trust = self._crops(self.y, self.detection.trust)
         share = self.config.most_hidden * self._uniform((len(y), 1, 1, 1))
         hidden = (self._spread(self._uniform, y) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
@@ -104,16 +87,18 @@ class HeldOutFit:
         with torch.no_grad():
             means, weights = list(self._mean_predictor.parameters()), list(self.predictor.parameters())
             torch._foreach_lerp_(means, weights, max(1 - self.config.averaging, 1 / (self._taken + 1)))
-        self._judge_if_due(done)
+        if done >= LAST_ROUND * (self._rounds_taken + 1) / self.config.rounds:
+            self.detect()
+            self._rounds_taken += 1
         return value.detach()
 
     def _has_leapt(self, value: Tensor) -> bool:
         """Put the mean weights back where the loss has leapt, and leave the step out.
 
         A network without normalization can leave its way within a few steps, once in some thousand, and takes hundreds
-        to come back. An accelerator is asked for the loss only once in a while: asking waits for it.
+        to come back.
         """
-        if self.y.device.type != "cpu" and self._taken % 50:
+        if not may_ask(self.y.device, self._taken):
             return False
         now = float(value.detach())
         leapt = now > LEAP * self._usual_loss
@@ -124,20 +109,15 @@ class HeldOutFit:
             self._usual_loss = now if math.isinf(self._usual_loss) else 0.95 * self._usual_loss + 0.05 * now
         return leapt
 
-    def _judge_if_due(self, done: float) -> None:
-        if done >= LAST_JUDGEMENT * (self._judged + 1) / self.config.judgements:
-            self.judge()
-            self._judged += 1
-
     @torch.no_grad()
-    def judge(self) -> None:
+    def detect(self) -> None:
         """Predict every value while it is hidden, and let (u, v) follow the residuals, if there is a question."""
-        if self._known:
+        if self.detection.known:
             return
         begin = time.perf_counter()
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
-        for tile in _tiles(self.y):
-            y, trust = self.y[..., *tile.outer], self.evidence.trust[..., *tile.outer]
+        for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
+            y, trust = self.y[..., *tile.outer], self.detection.trust[..., *tile.outer]
             # Hidden in turn, part by part.
             part = self._spread(self._part, y)
             for k in range(self._parts):
@@ -147,21 +127,16 @@ class HeldOutFit:
                 for whole, said in ((value, prediction.value), (scale, prediction.scale)):
                     part_of_whole = whole[..., *tile.inner]
                     part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
-        made = min(self._taken, self._first_judgements) + self._judged
-        learned = made >= max(1, self._first_judgements)  # else there is nothing yet that could be forgotten
-        self.evidence.update(value, scale, lasting=self._lasting() if learned else math.inf)
-        if made + 1 >= self._first_judgements:  # the first ones still have many false alarms
-            self._acquit_print()
-        self._by_pixel = self.config.scratches or self.evidence.hits_pixels()
-        self._judgement_seconds = time.perf_counter() - begin
-        self.seconds_aside += self._judgement_seconds
+        self.detection.round(value, scale)
+        self._round_seconds = time.perf_counter() - begin
+        self.seconds_aside += self._round_seconds
 
     @torch.no_grad()
     def network_output(self, flips: int | None = None) -> Tensor:
         """f, the mean over flips and transposes of the prediction from all trusted values, (1, C, H, W) in [0, 1]."""
         f = torch.empty_like(self.y)
-        for tile in _tiles(self.y):
-            y, trust = self.y[..., *tile.outer], self.evidence.trust[..., *tile.outer]
+        for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
+            y, trust = self.y[..., *tile.outer], self.detection.trust[..., *tile.outer]
             looks = [
                 unflipped(self._mean_predictor(flipped(y, flip), flipped(trust, flip)).value, flip)
                 for flip in range(flips or self.config.flips)
@@ -171,15 +146,15 @@ class HeldOutFit:
 
     def found(self) -> Tensor:
         """Where corruption was found, bool (1, C, H, W)."""
-        return self.evidence.found()
+        return self.detection.found()
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v), given f."""
-        return self.evidence.sparse_corruption(network_output)
+        return self.detection.sparse_corruption(network_output)
 
-    def effective_lambda(self) -> float:
-        """The median over the values of λ = −log γ / (2α), in units of intensity."""
-        return float(self.evidence.effective_lambda())
+    def effective_lambda(self) -> float | None:
+        """The median over the values of λ = −log γ / (2α), in units of intensity; None where the mask is known."""
+        return self.detection.effective_lambda()
 
     def rates(self) -> str:
         """The rates, for a message."""
@@ -191,12 +166,11 @@ class HeldOutFit:
             "predictor": self.predictor.state_dict(),
             "mean_predictor": self._mean_predictor.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "evidence": self.evidence.state(),
+            "detection": self.detection.state(),
             "random": [self._cpu_random.get_state(), self._random.get_state()],
             "taken": self._taken,
-            "judged": self._judged,
+            "rounds_taken": self._rounds_taken,
             "usual_loss": self._usual_loss,
-            "by_pixel": self._by_pixel,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -204,48 +178,28 @@ class HeldOutFit:
         self.predictor.load_state_dict(state["predictor"])
         self._mean_predictor.load_state_dict(state["mean_predictor"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self.evidence.load(state["evidence"])
+        self.detection.load(state["detection"])
         for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
             generator.set_state(saved)
-        self._taken, self._judged, self._usual_loss = state["taken"], state["judged"], state["usual_loss"]
-        self._by_pixel = state["by_pixel"]
+        self._taken, self._rounds_taken = state["taken"], state["rounds_taken"]
+        self._usual_loss = state["usual_loss"]
 
     def seconds_aside_left(self) -> float:
-        """How long what is not a step is going to take: judgements, and the looks of the last prediction."""
-        left = self.config.judgements - self._judged + max(0, self._first_judgements - self._taken)
-        return self._judgement_seconds * (left + self.config.flips / self._parts)
-
-    def _first_trust(self, mask: Tensor | None, protected: Tensor | None) -> Tensor:
-        if mask is not None:
-            trust = (~mask).to(self.y.dtype)
-        else:
-            trust = torch.empty_like(self.y)
-            for tile in _tiles(self.y):
-                trust[..., *tile.inner] = first_guess(self.y[..., *tile.outer])[..., *tile.inner_of_outer]
-        return trust if protected is None else trust.masked_fill_(protected, 1)
+        """How long what is not a step is going to take: rounds of detection, and the looks of the last prediction."""
+        left = self.config.rounds - self._rounds_taken + max(0, self.detection.first_rounds - self._taken)
+        return self._round_seconds * (left + self.config.flips / self._parts)
 
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
         held = math.sqrt(self.config.hold / max(self.config.hold, self._taken))
         return self.config.lr * warm * max(0.02, min(held, 2 - 2 * done))
 
-    def _acquit_print(self) -> None:
-        """Trust print and drawings again that were taken for damage, unless strokes are what is looked for."""
-        if not self.config.scratches and self.evidence.clusters() > self._most_clustered:
-            self.evidence.acquit()
-
-    def _lasting(self) -> float:
-        """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
-        if self.config.scratches:
-            return 0.0
-        return LASTING if self.evidence.by_level and self.evidence.clusters() else math.inf
-
     def _spread(self, draw: Callable[[tuple[int, ...]], Tensor], y: Tensor) -> Tensor:
         """Draw for every value; once for a pixel or a block of them where these are corrupted together.
 
         Else the other channels of such a pixel, and the rest of a scratch, as corrupted as it is, would speak for it.
         """
-        channels = 1 if self._by_pixel else y.shape[1]
+        channels = 1 if self.detection.by_pixel else y.shape[1]
         height, width = y.shape[2:]
         if not self.config.scratches:
             return draw((len(y), channels, height, width))
@@ -268,12 +222,6 @@ class HeldOutFit:
         flip = int(torch.randint(8, (), generator=self._cpu_random))
         where = list(zip(rows, columns, strict=True))
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
-
-
-def _tiles(picture: Tensor) -> Iterator[Tile]:
-    """Cut a picture (..., H, W) into tiles that overlap by as much as the network sees, so that no seam can show."""
-    height, width = picture.shape[-2:]
-    return tiles(height, width, TILE, MARGIN)
 
 
 def flipped(picture: Tensor, flip: int) -> Tensor:

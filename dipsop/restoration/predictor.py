@@ -13,10 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dipsop.dtype import Dtype
-from dipsop.precision import autocast
-from dipsop.restoration.surroundings import LEAST_TRUST, ring, weighted_mean, weighted_means
-from dipsop.restoration.unet import PredictorUNet
+from dipsop.compute import Dtype, autocast
+from dipsop.restoration.local_stats import LEAST_TRUST, ring, weighted_mean, weighted_means
+from dipsop.restoration.networks import PredictorUNet
 
 LEAST_SIGMA = 0.006
 MOST_DETAIL = 5.0  # in units of σ

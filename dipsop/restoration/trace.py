@@ -6,18 +6,15 @@ for step in iter_restore(image, config):
 trace.finish(step, step.restoration())
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dipsop.files import write_atomically
-from dipsop.restoration.quality import psnr, ssim
+from dipsop.pictures.quality import psnr, ssim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 POINTS = 100  # over the budget: a point costs a pass over the picture
 POINTS_WITH_TRUTH = 20  # over the budget: PSNR costs a prediction of the picture
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -64,14 +60,23 @@ class Trace:
         before, self._done = self._done, step.done
         if step.done >= 1 or not _passed(POINTS, before, step.done):
             return
-        judged = self._truth is not None and _passed(POINTS_WITH_TRUTH, before, step.done)
-        self.points.append(self._point(step, step.restoration() if judged else None))
+        compared = self._truth is not None and _passed(POINTS_WITH_TRUTH, before, step.done)
+        self.points.append(self._point(step, step.restoration() if compared else None))
 
     def finish(self, step: "Step", restoration: "Restoration") -> None:
         """Record the last step."""
         if self.points and self.points[-1].step == step.iteration:
             self.points.pop()  # recorded on its way, and now once more with everything
         self.points.append(self._point(step, restoration))
+
+    def state(self) -> dict[str, Any]:
+        """What was recorded so far, in numbers, for a checkpoint."""
+        return {"points": [asdict(point) for point in self.points], "done": self._done}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.points = [Point(**point) for point in state["points"]]
+        self._done = state["done"]
 
     def _point(self, step: "Step", restoration: "Restoration | None") -> Point:
         measured = (step.iteration, step.seconds, step.loss, step.fraction_corrupted)
@@ -109,16 +114,3 @@ def curves(points: Sequence[Point]) -> "Figure":
         panel.grid(alpha=0.3)
     panels[-1].set_xlabel("step")
     return figure
-
-
-def save_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure in the format that the suffix names (FIGURE_SUFFIXES), whole or not at all.
-
-    Raises
-    ------
-    DipsopError
-        As files.write_atomically.
-    """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
-    write_atomically(path, drawn.getvalue())

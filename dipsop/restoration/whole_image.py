@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dipsop.precision import autocast
+from dipsop.compute import autocast
 from dipsop.restoration.config import WholeImage
-from dipsop.restoration.unet import SkipUNet
+from dipsop.restoration.networks import SkipUNet
 from dipsop.sop import DiscrepantRates, SparseCorruption
 
 HUBER_DELTA = 0.02  # where the Huber loss turns linear: above the fit's own error, below the corruption
@@ -53,7 +53,7 @@ class WholeImageFit:
         shape = (1, 1 if config.shared_corruption else channels, height, width)
         self.corruption = (
             SparseCorruption.random(shape, config.init_scale, random, y.device)
-            if config.random_start
+            if config.random_factors
             else SparseCorruption.constant(torch.full(shape, config.init_scale, device=y.device))
         )
         self._random = torch.Generator(y.device).manual_seed(config.seed)

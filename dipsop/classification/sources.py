@@ -1,0 +1,93 @@
+"""The data of a training run: found, fetched, read, and made noisy where asked for."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+
+from dipsop.classification import cifar, download, image_folder, label_noise
+from dipsop.classification.dataset import Dataset
+from dipsop.errors import DataError
+from dipsop.files import exists, reason, shown
+
+Loading = Generator[tuple[int, int], None, Dataset]  # as download.Fetching; in the end the data
+
+
+def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int) -> Loading:
+    """Read the data, whichever form it has.
+
+    Parameters
+    ----------
+    name : str
+        Of a folder, a CSV of path,label, or cifar10 or cifar100 for those in the cache.
+    fetch : bool
+        Fetch these two where they are not.
+    size : int
+        Side in pixels of images that are not CIFAR's.
+    test_fraction : float in [0, 1)
+        Share of these that is set aside, drawn by the seed.
+    seed : int
+
+    Yields
+    ------
+    tuple of int
+        While it is fetched: bytes that are there, and bytes in all, 0 where that is unknown.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        The data is not there, or no labelled images.
+    """
+    layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
+    path = Path(name)
+    try:
+        if not exists(path) and name in layouts:
+            there = yield from _in_cache(name, layouts[name], fetch)
+            return cifar.load(there, layouts[name])
+        if path.is_file():
+            return image_folder.load(image_folder.list_csv(path), size, test_fraction, seed)
+        if not path.is_dir():
+            raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
+        for layout in layouts.values():
+            if found := cifar.find(path, layout):
+                return cifar.load(found, layout)
+        return image_folder.load(image_folder.list_folder(path), size, test_fraction, seed)
+    except OSError as error:
+        at = shown(Path(error.filename or name))
+        raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None
+
+
+def _in_cache(name: str, layout: cifar.Layout, fetch: bool) -> download.Fetching:
+    cache = download.cache_folder()
+    there = cifar.find(cache, layout)
+    if there is None and fetch:
+        there = yield from download.fetch(download.ARCHIVES[name], cache)
+    if there is None:
+        raise DataError(
+            f"{layout.name} is not in {shown(cache)}: fetch it with --fetch, or name the folder "
+            "that holds it with --data."
+        )
+    return there
+
+
+def noisy(data: Dataset, noise: str, seed: int, human_labels: Path | None, images: int | None) -> Dataset:
+    """Make labels wrong as asked for, and take so many images only, where asked to.
+
+    Raises
+    ------
+    ValueError
+        There is no such noise.
+    DataError
+        So few images leave a class without a second one.
+    """
+    data = label_noise.apply(data, noise, seed, human_labels)
+    if images is None or data.paths is None:
+        return data.first(images)
+    some = data.spread(images)
+    if np.bincount(some.given, minlength=len(data.classes)).min() < 2:
+        raise DataError(f"--images {images} leaves less than two images of a class: take more.")
+    return some

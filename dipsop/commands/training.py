@@ -1,0 +1,111 @@
+"""What a person sees of a training run, and what Ctrl-C does to it. Imported once the command has begun."""
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dipsop.classification import distributed, run_folder
+from dipsop.classification.trainer import Epoch
+from dipsop.commands.display import clock
+from dipsop.commands.stopping import Stopping
+from dipsop.files import as_json, shown
+from dipsop.jobs.classify import ClassifyJob, run
+from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stopped, never
+
+SECONDS_BETWEEN_BYTES = 2.0
+
+
+def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
+    """Do the job: progress on stderr, the summary on stdout. Returns the exit status.
+
+    Until the training begins a signal leaves at once. From then on a single process hears it between steps. Several
+    processes could part ways there, so each leaves at once, but for the moments at which an epoch is written. A signal
+    while the results are written comes too late to stop anything.
+    """
+    several = distributed.several()
+    lines = Lines(quiet or not distributed.is_first())
+    with Stopping() as stopping:
+        try:
+            with closing(run(job, never if several else stopping.came)) as events:  # also where a signal ends it here
+                for event in events:
+                    lines.show(event)
+                    match event:
+                        case Begun():
+                            stopping.kept = not several
+                        case Saving():
+                            stopping.kept = True
+                        case Epoch() if several:
+                            if stopping.came():
+                                raise SystemExit(stopping.exit_status)
+                            stopping.kept = False
+                        case Done(report):
+                            if json:
+                                typer.echo(as_json(report))
+                            elif not quiet:
+                                typer.echo(in_words(report))
+        except SystemExit:
+            if lines.epochs:
+                lines.show(Stopped(done=run_folder.epochs_written(job.out), of=lines.epochs))
+            raise
+    return stopping.exit_status
+
+
+class Lines:
+    """What happens, on stderr: a line per epoch, and one every other second of a download.
+
+    Attributes
+    ----------
+    epochs : int
+        Of the whole run; 0 until the training begins.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.epochs = 0
+        self._quiet, self._start, self._first, self._fetching = quiet, 0.0, 0, 0.0
+
+    def show(self, event: object) -> None:
+        """Show what there is to see of an event."""
+        match event:
+            case Fetching(there, total):
+                if time.monotonic() > self._fetching + SECONDS_BETWEEN_BYTES or there == total:
+                    self._fetching = time.monotonic()
+                    of = f" of {total / 1e6:.0f}" if total else ""
+                    self._say(f"fetching  {there / 1e6:.0f}{of} MB")
+            case Begun(steps):
+                self.epochs, self._start = steps, time.monotonic()
+            case Epoch():
+                self._say(self._figures(event))
+            case Stopped(done, of):
+                self._say(f"stopped after {done} of {of} epochs: go on with --resume")
+
+    def _figures(self, epoch: Epoch) -> str:
+        self._first = self._first or epoch.number
+        here = epoch.number - self._first + 1
+        left = (time.monotonic() - self._start) / here * (self.epochs - epoch.number)
+        figures = [f"loss {epoch.loss:.3f}", f"given {epoch.given_accuracy:.3f}"]
+        figures += [f"true {epoch.true_accuracy:.3f}"] if epoch.true_accuracy == epoch.true_accuracy else []
+        figures += [f"test {epoch.test_accuracy:.3f}"] if epoch.test_accuracy == epoch.test_accuracy else []
+        return f"epoch {epoch.number}/{self.epochs}  {'  '.join(figures)}  {clock(left)} left"
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            print(line, file=sys.stderr, flush=True)
+
+
+def in_words(summary: Mapping[str, Any]) -> str:
+    """Return the summary as a person reads it."""
+    lines = {"wrote": shown(Path(summary["out"]))}
+    if summary["test_accuracy"] == summary["test_accuracy"]:
+        lines["test"] = (
+            f"{100 * summary['test_accuracy']:.1f} % after the last epoch "
+            f"(best {100 * summary['best_test_accuracy']:.1f} %, epoch {summary['best_epoch']})"
+        )
+    if summary.get("wrong_labels"):
+        lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
+    lines["suspects"] = f"{shown(Path(summary['out']) / run_folder.SUSPECTS)}, the most suspect label first"
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())

@@ -1,0 +1,8 @@
+"""What a person can ask for, whoever asks: a job comes in, events go out, and a `stop()` that turns true is heeded.
+
+    for event in restore.run(RestoreJob(source=..., out=..., preset="quick", config=PRESETS["quick"])):
+        ...                                   # Begun, Step, Preview, Written, ..., Done: see events.py
+
+Whoever listens shows them: a command line, a page, a script. Nothing here prints, exits, or knows an option's name.
+What goes wrong with a job raises a DipsopError; among many pictures it is the event Failed, and the others go on.
+"""

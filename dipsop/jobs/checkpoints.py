@@ -1,0 +1,72 @@
+"""Checkpoints of a restoration: what was done so far, and of which work it is."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dipsop import __version__
+from dipsop.checkpoint import load_state, save_state
+from dipsop.errors import DipsopError
+from dipsop.files import as_json, shown
+from dipsop.jobs.job import RestoreJob
+from dipsop.restoration.fit import Step
+
+if TYPE_CHECKING:
+    from dipsop.jobs.fitting import Work
+
+
+def identity(job: RestoreJob, digests: Mapping[str, str | None], device: torch.device) -> str:
+    """Return a digest of all that the result depends on: a checkpoint of other work cannot be gone on with."""
+    config = replace(job.config, time_limit=None)
+    said = [__version__, asdict(config), job.network_output, dict(digests), device.type]
+    return hashlib.sha256(as_json(said).encode()).hexdigest()
+
+
+def save(path: Path, work: "Work", piece: int, step: Step) -> None:
+    """Write all that the rest of the work depends on, and what is to be told of it in the end."""
+    canvas = work.canvas
+    state: dict[str, Any] = {
+        "work": work.identity,
+        "most_pixels": canvas.most_pixels,
+        "piece": piece,
+        "step": step.state(),
+        "trace": work.trace.state(),
+        "lambdas": work.lambdas,
+        "seconds": work.seconds,
+    }
+    if piece:  # before the first piece is done there is nothing on the canvas
+        state |= {"samples": torch.from_numpy(canvas.samples.view("u1")), "found": torch.from_numpy(canvas.found)}
+    save_state(path, state)
+
+
+def load(path: Path, work: str) -> dict[str, Any] | None:
+    """Read a checkpoint; None where there is no file yet.
+
+    Raises
+    ------
+    DipsopError
+        The file is damaged, no checkpoint, or one of other work.
+    """
+    if not path.exists():
+        return None
+    state = load_state(path)
+    if state.get("work") != work:
+        raise DipsopError(
+            f"{shown(path)} is of another picture, other options or another version: "
+            "name another checkpoint, or start anew without --resume."
+        )
+    return state
+
+
+def fill(work: "Work", state: Mapping[str, Any]) -> None:
+    """Put back what was done: the finished pieces, the course so far, and what is told of them."""
+    work.trace.load(state["trace"])
+    work.lambdas, work.seconds = list(state["lambdas"]), state["seconds"]
+    if state["piece"]:
+        canvas = work.canvas
+        canvas.samples[...] = state["samples"].numpy().view(canvas.samples.dtype)
+        canvas.found[...] = state["found"].numpy()

@@ -1,0 +1,195 @@
+"""From a picture to a restored one: piece by piece, and in smaller pieces where memory turns out to be short."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dipsop.compute import pick_device
+from dipsop.errors import DipsopError
+from dipsop.files import shown
+from dipsop.jobs import checkpoints, memory
+from dipsop.jobs.events import Begun, Finishing, Preview, ShortOfMemory, Stop
+from dipsop.jobs.job import RestoreJob
+from dipsop.jobs.pace import Pace
+from dipsop.jobs.restore import Reading
+from dipsop.pictures import images
+from dipsop.pictures.picture import quantized
+from dipsop.pictures.preview import eight_bits
+from dipsop.pictures.tiles import Canvas, Tile
+from dipsop.restoration.fit import Restoration, Step, ending, iter_restore
+from dipsop.restoration.trace import Trace
+
+SECONDS_BETWEEN_PREVIEWS = 3.0
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+
+@dataclass
+class Work:
+    """A job under way: what was read, and what there is of the result.
+
+    Attributes
+    ----------
+    resumed : dict or None
+        The checkpoint to go on from.
+    lambdas : list of float or None
+        λ of each finished piece.
+    seconds : float
+        That the finished pieces took.
+    steps : int
+        Taken, in all pieces.
+    stopped : bool
+        Whether `stop()` ended it.
+    """
+
+    job: RestoreJob
+    reading: Reading
+    device: torch.device
+    identity: str
+    canvas: Canvas
+    trace: Trace
+    resumed: dict[str, Any] | None = None
+    lambdas: list[float | None] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: int = 0
+    reason: str = ""
+    stopped: bool = False
+
+    def begin_anew(self, most_pixels: int) -> None:
+        """Forget all that there is, and take smaller pieces."""
+        self.canvas = Canvas(self.reading.picture, most_pixels)
+        self.trace = _trace(self.job, self.reading, self.canvas)
+        self.resumed, self.lambdas, self.seconds = None, [], 0.0
+
+
+def begin(job: RestoreJob, reading: Reading) -> Work:
+    """Lay out the work that is left: all of it, or what a checkpoint leaves."""
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device = pick_device(job.device)
+    identity = checkpoints.identity(job, reading.digests, device)
+    resumed = None
+    if job.resume and job.checkpoint:
+        with suppress(DipsopError) if job.of_many else nullcontext():
+            resumed = checkpoints.load(job.checkpoint, identity)
+    most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.memory, device, job.source)
+    canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
+    work = Work(job, reading, device, identity, canvas, _trace(job, reading, canvas), resumed)
+    if resumed:
+        checkpoints.fill(work, resumed)
+    return work
+
+
+def _trace(job: RestoreJob, reading: Reading, canvas: Canvas) -> Trace:
+    """The truth is compared on the way only where the picture is one piece: of several, one alone is under way."""
+    wanted = (job.trace or job.plot) and len(canvas.pieces) == 1
+    return Trace(reading.clean if wanted else None)
+
+
+def fit(work: Work, stop: Stop) -> Iterator[Begun | Step | Preview | ShortOfMemory | Finishing]:
+    """Restore piece by piece, in smaller pieces where memory turns out to be short."""
+    while True:
+        yield Begun(work.job.config.steps * len(work.canvas.pieces))
+        try:
+            yield from _fit_pieces(work, stop)
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        height, width, _ = work.reading.picture.samples.shape
+        pixels = (work.canvas.most_pixels or height * width) // 2
+        if pixels < memory.SMALLEST:
+            raise DipsopError(f"{shown(work.job.source)} needs more memory than there is: close other programs.")
+        work.begin_anew(pixels)
+        yield ShortOfMemory(pixels)
+
+
+def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Finishing]:
+    job, canvas = work.job, work.canvas
+    previews, saves = Pace(SECONDS_BETWEEN_PREVIEWS), Pace(SECONDS_BETWEEN_CHECKPOINTS)
+    first = work.resumed["piece"] if work.resumed else 0
+    for number in range(first, len(canvas.pieces)):
+        for step in _steps_of_piece(work, number):
+            of_all = _of_all(step, number, work)
+            work.trace.add(of_all)
+            yield of_all
+            if job.preview and previews.maybe(_save_preview, job.preview, work, number, step):
+                yield Preview(job.preview)
+            if job.checkpoint and step.done < 1:
+                saves.maybe(checkpoints.save, job.checkpoint, work, number, step)
+            work.stopped = stop()
+            ends_here = work.stopped or of_all.iteration == job.last_step
+            if ends_here:
+                break
+        work.steps = of_all.iteration
+        work.reason = "interrupted" if work.stopped else ending(step, job.config)
+        yield Finishing(work.stopped)
+        if ends_here and job.checkpoint and step.done < 1:
+            checkpoints.save(job.checkpoint, work, number, step)
+        if ends_here and job.of_many:
+            return
+        restoration = step.restoration(work.reason)
+        _put(work, canvas.pieces[number], restoration)
+        if ends_here:
+            break
+    work.trace.finish(of_all, restoration)
+
+
+def _steps_of_piece(work: Work, number: int) -> Iterator[Step]:
+    """The steps of the fit to one piece, from where a checkpoint left them."""
+    piece, config = work.canvas.pieces[number], work.job.config
+    if config.time_limit is not None:
+        config = replace(config, time_limit=config.time_limit / len(work.canvas.pieces))
+    resumed = work.resumed if work.resumed and work.resumed["piece"] == number else None
+    return iter_restore(
+        work.canvas.values(piece),
+        config,
+        work.device,
+        mask=None if (mask := work.reading.mask) is None else mask[piece.outer],
+        protected=None if (protected := work.reading.protected) is None else protected[piece.outer],
+        state=resumed and resumed["step"],
+    )
+
+
+def _of_all(step: Step, number: int, work: Work) -> Step:
+    """The step of a piece as one of the whole work."""
+    count = len(work.canvas.pieces)
+    if count == 1:
+        return step
+    return replace(
+        step,
+        iteration=number * work.job.config.steps + step.iteration,
+        done=(number + step.done) / count,
+        seconds=work.seconds + step.seconds,
+        seconds_left=step.seconds_left + (count - number - 1) * (step.seconds + step.seconds_left),
+    )
+
+
+def _save_preview(path: Path, work: Work, number: int, step: Step) -> None:
+    """Write the canvas as it stands, and the piece under way on it."""
+    canvas, piece = work.canvas, work.canvas.pieces[number]
+    picture: NDArray[np.uint8] = eight_bits(canvas.samples).copy()
+    picture[piece.inner] = quantized(step.preview()[piece.inner_of_outer], np.dtype(np.uint8))
+    images.save_eight_bits(path, picture, work.reading.picture)
+
+
+def _put(work: Work, piece: Tile, restoration: Restoration) -> None:
+    """Put a finished piece on the canvas."""
+    found = restoration.corrupted
+    if work.job.network_output:
+        work.canvas.put(piece, restoration.network_output, np.ones_like(found), found)
+    else:
+        work.canvas.put(piece, restoration.image, found, found)
+    work.lambdas.append(restoration.effective_lambda)
+    work.seconds += restoration.seconds
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was short: PyTorch says so by a RuntimeError on a processor."""
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

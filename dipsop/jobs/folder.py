@@ -1,0 +1,206 @@
+"""Many pictures: shared out over processes, here or on the workers of a Dask scheduler; every one ends in an event.
+
+A picture is a process of its own, so that none takes the rest down with it. Until it is done, a checkpoint beside the
+result remembers how far it is: the same job, given again, goes on.
+"""
+
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dipsop.compute import DeviceName
+from dipsop.errors import DipsopError
+from dipsop.files import make_folder, reason
+from dipsop.jobs import worker
+from dipsop.jobs.events import Begun, Done, Failed, Progress, Restored, Skipped, Stop, never
+from dipsop.jobs.job import RestoreJob
+from dipsop.jobs.targets import Target, targets
+
+THREADS_EACH = 1  # a step is short: two processes of one thread do more in sum than one of two
+MEMORY_EACH = 1 << 30
+DASK_TIMEOUT = "10s"
+SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderJob:
+    """Pictures, and how each of them is restored.
+
+    Parameters
+    ----------
+    pictures : sequence of str
+        Files, folders and patterns.
+    each : RestoreJob
+        What is done with each; its `source` is left aside, its `out` is the folder of the results.
+    overwrite : bool
+        Do pictures again whose results are there.
+    at_once : int or None
+        How many at a time; None: as cores, memory and GPUs allow.
+    dask : str or None
+        Address of a Dask scheduler.
+    """
+
+    pictures: Sequence[str]
+    each: RestoreJob
+    overwrite: bool = False
+    at_once: int | None = None
+    dask: str | None = None
+
+
+def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Restored | Skipped | Failed | Done]:
+    """Restore all pictures into a folder.
+
+    Parameters
+    ----------
+    job : FolderJob
+    stop : callable
+        Asked a few times a second: true ends what is under way, each picture with its checkpoint kept.
+
+    Yields
+    ------
+    Restored, Skipped or Failed
+        For every picture; Progress while they are under way; at the end Done with their numbers.
+
+    Raises
+    ------
+    DipsopError
+        Before anything is begun: no pictures, or a folder that cannot be.
+    """
+    wanted = targets(job.pictures, job.each.out)
+    to_do, counts = [], {"restored": 0, "skipped": 0, "failed": 0}
+    for target in wanted:
+        if target.problem is not None:
+            counts["failed"] += 1
+            yield Failed(target.source, target.out, target.problem)
+        elif target.out.exists() and not job.overwrite:
+            counts["skipped"] += 1
+            yield Skipped(target.source, target.out)
+        else:
+            to_do.append(target)
+            make_folder(target.out.parent)
+    yield Begun(len(to_do))
+    for event in _on_dask(to_do, job.each, job.dask, stop) if job.dask else _here(to_do, job, stop):
+        counts["restored"] += isinstance(event, Restored)
+        counts["failed"] += isinstance(event, Failed)
+        yield event
+    yield Done(counts | {"left": len(wanted) - sum(counts.values())})
+
+
+def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progress | Restored | Failed]:
+    """Do them in so many processes at a time."""
+    waiting: queue.SimpleQueue[Target] = queue.SimpleQueue()
+    said: queue.SimpleQueue[Progress | Restored | Failed] = queue.SimpleQueue()
+    running: set[subprocess.Popen[str]] = set()
+    for target in to_do:
+        waiting.put(target)
+
+    def work(environment: dict[str, str], threads: int | None) -> None:
+        while True:
+            try:
+                target = waiting.get_nowait()
+            except queue.Empty:
+                return
+            process = worker.start(_one(target, job.each, threads).as_dict(), environment)
+            running.add(process)
+
+            def hear(line: dict[str, Any], source: Path = target.source) -> None:
+                said.put(Progress(source, line["done"], line["left"]))
+
+            report = worker.outcome(process, hear)
+            running.discard(process)
+            said.put(_outcome(target, report))
+
+    threads = [threading.Thread(target=work, args=slot, daemon=True) for slot in _slots(job)]
+    for thread in threads:
+        thread.start()
+    left = len(to_do)
+    try:
+        while left and not stop():
+            try:
+                event = said.get(timeout=SECONDS_BETWEEN_QUESTIONS)
+            except queue.Empty:
+                continue
+            left -= not isinstance(event, Progress)
+            yield event
+    finally:
+        while not waiting.empty():
+            waiting.get()
+        for process in tuple(running):  # each saves its state and leaves
+            process.terminate()
+        for thread in threads:
+            thread.join()
+
+
+def _outcome(target: Target, report: Mapping[str, Any]) -> Restored | Failed:
+    if "error" in report:
+        return Failed(target.source, target.out, str(report["error"]))
+    return Restored(target.source, target.out, report)
+
+
+def _one(target: Target, job: RestoreJob, threads: int | None) -> RestoreJob:
+    """The job of one picture."""
+    checkpoint = target.out.with_name(f".{target.out.name}.dipsop-checkpoint")
+    return replace(
+        job, source=target.source, out=target.out, checkpoint=checkpoint, resume=True, of_many=True, threads=threads
+    )
+
+
+def _slots(job: FolderJob) -> list[tuple[dict[str, str], int | None]]:
+    """Environment and threads of every process that runs at a time: a GPU each, or some of the cores."""
+    gpus = _gpus(job.each.device)
+    if gpus:
+        return [({"CUDA_VISIBLE_DEVICES": str(k % gpus)}, None) for k in range(job.at_once or gpus)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = job.each.memory if job.each.memory is not None else psutil.virtual_memory().available
+    count = job.at_once or max(1, min(cores // THREADS_EACH, free // MEMORY_EACH))
+    return [({}, max(1, cores // count))] * count
+
+
+def _gpus(device: DeviceName) -> int:
+    if device not in ("auto", "cuda"):
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop) -> Iterator[Restored | Failed]:
+    """Let the workers of a Dask scheduler do them; one that is lost has its pictures done by another."""
+    try:
+        from distributed import Client, wait
+    except ImportError:
+        raise DipsopError("--dask needs Dask's distributed: pip install 'dipsop[dask]'.") from None
+    try:
+        client = Client(address, timeout=DASK_TIMEOUT)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise DipsopError(
+            f"no Dask scheduler answers at {address} ({reason(error)}): start it, or say its address."
+        ) from None
+    with client:
+        pending = {
+            client.submit(_on_worker, _one(target, job, None).absolute().as_dict(), pure=False, retries=3): target
+            for target in to_do
+        }
+        try:
+            while pending and not stop():
+                try:
+                    done, _ = wait(list(pending), timeout=SECONDS_BETWEEN_QUESTIONS, return_when="FIRST_COMPLETED")
+                except TimeoutError:
+                    continue
+                for future in done:
+                    lost = future.status != "finished"
+                    yield _outcome(pending.pop(future), {"error": f"{future.exception()}"} if lost else future.result())
+        finally:
+            client.cancel(list(pending))
+
+
+def _on_worker(job: dict[str, Any]) -> dict[str, Any]:
+    """Do one job in a process of its own on a worker."""
+    return worker.outcome(worker.start(job, {}), lambda said: None)

@@ -1,0 +1,74 @@
+"""How much memory a restoration may take, and how large a piece of a picture that allows."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from dipsop.errors import DipsopError
+from dipsop.files import shown
+from dipsop.pictures.picture import Picture
+
+if TYPE_CHECKING:
+    import torch
+
+# Measured with the preset quick, peak of the process: PyTorch with all that a step and a tile take, and on top of it
+# what a fit and its result hold for every value of a piece.
+FIXED = 700 << 20
+PER_VALUE = 48
+SHARE = 0.8  # of what is free: others want some too
+SMALLEST = 256 * 256  # pixels of a piece: below that the margins are most of the work
+_CONTAINER = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parsed(text: str | None) -> int | None:
+    """Return bytes of a text like 4G, 1.5GiB or 800M; ValueError where it is none."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    if not match or not float(match[1]):
+        raise ValueError(f"{text} is not an amount of memory: say 4G or 800M.")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def available(device: "torch.device") -> int:
+    """Bytes that can be taken now: on the GPU, or of this machine's memory and of this process's share of it."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    for limit, used in _CONTAINER:
+        with suppress(OSError, ValueError):  # not this kind of container, or no limit
+            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return free
+
+
+def most_pixels(picture: Picture, budget: int | None, device: "torch.device", source: Path) -> int | None:
+    """Return how many pixels a piece may have so that the whole stays within the budget; None for all of them.
+
+    Raises
+    ------
+    DipsopError
+        Not even small pieces fit.
+    """
+    budget = int(SHARE * available(device)) if budget is None else budget
+    height, width, channels = picture.samples.shape
+    # What was read, what is written, a map of what was found, and one of them once more while it is encoded.
+    whole = picture.samples_and_alpha.nbytes * 3 + picture.samples.size
+    piece = (budget - FIXED - whole) // (PER_VALUE * channels)
+    if piece >= height * width:
+        return None
+    if piece < SMALLEST:
+        needed = FIXED + whole + PER_VALUE * channels * SMALLEST
+        raise DipsopError(
+            f"{shown(source)} needs {needed / 2**30:.1f} GiB of memory and {budget / 2**30:.1f} GiB can be taken: "
+            "close other programs, say --memory, or scale it down."
+        )
+    return int(piece)

@@ -1,0 +1,71 @@
+"""The record of a restoration: all that it takes to do it again, and what came out."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dipsop.errors import DipsopError
+from dipsop.files import reason, shown
+from dipsop.jobs.job import RestoreJob, from_dict
+from dipsop.jobs.restore import Reading
+
+_VERSIONS = ("dipsop", "torch", "numpy", "pillow", "imagecodecs", "tifffile")
+
+
+def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is written as JSON.
+
+    Parameters
+    ----------
+    job : RestoreJob
+    reading : Reading
+    most_pixels : int or None
+        Size of the pieces.
+    report : mapping
+        The summary.
+    """
+    import torch
+
+    picture = reading.picture
+    height, width, channels = picture.samples.shape
+    threads = torch.get_num_threads()
+    return {
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "threads": threads},
+        "picture": {
+            "width": width,
+            "height": height,
+            "channels": channels,
+            "depth": str(picture.samples.dtype),
+            "format": picture.format,
+        },
+        "job": job.absolute().as_dict() | {"most_pixels": most_pixels, "threads": threads},
+        "sha256": {**reading.digests, "out": hashlib.sha256(job.out.read_bytes()).hexdigest()},
+        "result": dict(report),
+    }
+
+
+def recorded(path: Path) -> tuple[RestoreJob, dict[str, str | None]]:
+    """Read the job and the digests of its files from a record.
+
+    Raises
+    ------
+    DipsopError
+        It cannot be read, or is no record.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        job, digests = from_dict(said["job"]), dict(said["sha256"])
+        interrupted = said["result"]["reason"] != "all steps taken"
+        return replace(job, last_step=int(said["result"]["steps"]) if interrupted else None), digests
+    except OSError as error:
+        raise DipsopError(f"{shown(path)} cannot be read ({reason(error)}): name a record.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DipsopError(f"{shown(path)} is no record that restore --record wrote: name one.") from None

@@ -1,0 +1,93 @@
+"""Which pictures a command means, and where each goes. Free of torch."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dipsop.errors import DipsopError, ImageError
+from dipsop.files import shown
+from dipsop.pictures.encode import FORMATS
+
+
+@dataclass(frozen=True)
+class Target:
+    """A picture and where its restored version goes, or a sentence that says why it cannot be done."""
+
+    source: Path
+    out: Path
+    problem: str | None = None
+
+
+def is_batch(pictures: Sequence[str], out: Path) -> bool:
+    """Whether a command means a folder of results, and not one file."""
+    first = Path(pictures[0])
+    return len(pictures) > 1 or out.is_dir() or first.is_dir() or (glob.has_magic(pictures[0]) and not first.exists())
+
+
+def targets(pictures: Sequence[str], out: Path) -> list[Target]:
+    """List the pictures of files, folders and patterns, in the order of their names.
+
+    Of a folder, every file below it that is named like a picture, with its place below the folder kept; hidden ones
+    and the results left out. Of the rest, the files themselves.
+
+    Raises
+    ------
+    DipsopError
+        Results would take the place of pictures or be one file, or there is no picture at all.
+    """
+    if out.suffix.lower() in FORMATS and not out.is_dir():
+        several = shown(Path(pictures[0])) + (" and others" if len(pictures) > 1 else "")
+        raise DipsopError(f"{shown(out)} is named like one picture, for {several} name a folder as --out.")
+    found: dict[Path, Target] = {}
+    sources: dict[Path, Path] = {}
+    for source, place in _all(pictures, out):
+        target = out / place
+        problem = _problem(source, target)
+        if target in found and found[target].source != source:
+            problem = (
+                f"{shown(source)} and {shown(found[target].source)} would both become {shown(target)}: "
+                "name their common folder instead."
+            )
+            target = target.with_name(f"{target.name} of {len(found)}")  # never written
+        found.setdefault(target, Target(source, target, problem))
+        sources[Path(os.path.realpath(source))] = source
+    if not found:
+        raise DipsopError(f"{', '.join(pictures)} holds no pictures: name files that end in {', '.join(FORMATS)}.")
+    for target in found:
+        if Path(os.path.realpath(target)) in sources:
+            raise DipsopError(f"{shown(target)} is one of the pictures: choose another folder as --out.")
+    return list(found.values())
+
+
+def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
+    for name in pictures:
+        path = Path(name)
+        matches = (
+            [path] if path.exists() or not glob.has_magic(name) else sorted(map(Path, glob.glob(name, recursive=True)))
+        )
+        for match in matches:
+            if match.is_dir():
+                yield from ((file, file.relative_to(match)) for file in _below(match, out))
+            else:
+                yield match, Path(match.name)
+
+
+def _below(folder: Path, out: Path) -> Iterator[Path]:
+    results = os.path.realpath(out)
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(parent, f)) != results
+        )
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in FORMATS:
+                yield Path(parent, name)
+
+
+def _problem(source: Path, target: Path) -> str | None:
+    if not source.exists():
+        return str(ImageError(f"{shown(source)} does not exist: check the name."))
+    if target.suffix.lower() not in FORMATS:
+        return f"{shown(source)} has no suffix of a picture format: end it in one of {', '.join(FORMATS)}."
+    return None

@@ -1,0 +1,51 @@
+"""Reading what goes with a corrupted picture: its clean version, and masks that a person made."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dipsop.errors import ImageError
+from dipsop.files import shown
+from dipsop.pictures import images
+from dipsop.pictures.images import Picture
+from dipsop.pictures.quality import Array
+
+
+def load_truth(path: Path, observed: Picture) -> Array:
+    """Read the clean picture, which must be as large and as coloured as the corrupted one."""
+    clean = images.load(path)
+    if clean.samples.shape != observed.samples.shape:
+        raise ImageError(
+            f"{shown(path)} is {size(clean)}, the corrupted picture {size(observed)}: "
+            "as the truth, name the clean version of the same picture."
+        )
+    return clean.values
+
+
+def load_mask(path: Path, observed: Picture) -> tuple[NDArray[np.bool_], str]:
+    """Read a mask, as large as the picture; more than half of white is true.
+
+    Returns
+    -------
+    mask : bool array, the shape of the picture's samples
+        A grey mask, or one of a grey picture, is for all channels; a colour mask has a channel for each.
+    digest : str
+        SHA-256 of the file.
+    """
+    mask = images.load(path)
+    height, width, channels = observed.samples.shape
+    if mask.samples.shape[:2] != (height, width):
+        raise ImageError(
+            f"{shown(path)} is {size(mask)}, the picture {size(observed)}: a mask must be as large as the picture."
+        )
+    white: NDArray[np.bool_] = mask.values > 0.5
+    if channels == 1:
+        white = white.max(2, keepdims=True)
+    return np.broadcast_to(white, (height, width, channels)), mask.digest or ""
+
+
+def size(picture: Picture) -> str:
+    """Say size and colours of a picture."""
+    height, width, channels = picture.samples.shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

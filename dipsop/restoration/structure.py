@@ -1,0 +1,92 @@
+"""How what was found lies in the picture: in pixels, in clusters, in lines; and pictures that are drawn.
+
+What is not sparse corruption shows in this: print and drawings are connected, a dead line and the frame of an old scan
+are wrong as a whole. All on tensors (1, C, H, W); `trust` is the probability, in [0, 1], that a value is clean.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dipsop.restoration.local_stats import bands, local_sum
+
+TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
+CLUSTERED = 0.1  # the same of a pixel's neighbours: from there on corruption is taken to come in clusters
+LEAST_CLUSTERED = 0.002  # share of pixels of which that can be said
+# A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
+MOST_OFF = 2.0
+
+
+def hits_pixels(trust: Tensor) -> bool:
+    """Whether corruption hits the channels of a pixel together, more often than by chance.
+
+    If each value were hit by itself with probability π, so would be all of a share π^(C−1) of what is hit.
+    """
+    channels = trust.shape[1]
+    if channels == 1:
+        return True
+    hit = together = 0.0
+    for rows in bands(trust):
+        s = 1 - trust[..., rows, :]
+        hit += float(s.sum()) / channels
+        together += float(s.prod(1).sum())
+    by_chance = (hit * channels / trust.numel()) ** (channels - 1)
+    return together / max(hit, 1e-6) > by_chance + TOGETHER * (1 - by_chance)
+
+
+def clusters(trust: Tensor) -> float:
+    """Return the share of pixels found corrupted, if their neighbours are more often than by chance, else 0.
+
+    Scratches, letters and grains of dust are so; and so is a page of print that was taken for corruption.
+    """
+    neighbours = torch.full((3, 3), 1 / 8, device=trust.device)
+    neighbours[1, 1] = 0
+    hit = total = beside = 0.0
+    for rows in bands(trust):
+        s = 1 - trust[..., rows, :].amin(1, keepdim=True)
+        hit += float(s.sum())
+        beside += float((s * local_sum(s, neighbours)).sum())
+        total += s.numel()
+    by_chance = hit / total
+    clustered = by_chance > LEAST_CLUSTERED and beside / hit > by_chance + CLUSTERED * (1 - by_chance)
+    return by_chance if clustered else 0.0
+
+
+def line_factors(distance: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
+    """How much larger the scale b is in rows and in columns that are wrong as a whole, 1 in the others.
+
+    Among the share 1 − π of clean values, those of smaller residuals, the median of |y − P| / b ought to be log 2.
+
+    Parameters
+    ----------
+    distance, scale : Tensor (1, C, H, W)
+        |y − P|, and b.
+    clean_share : float in [0, 1]
+        1 − π.
+
+    Returns
+    -------
+    by_row : Tensor (1, C, H, 1)
+    by_column : Tensor (1, C, 1, W)
+    """
+
+    def factor(ratio: Tensor, axis: int) -> Tensor:
+        rank = max(1, round(clean_share / 2 * ratio.shape[axis]))
+        middle = ratio.kthvalue(rank, axis, keepdim=True).values / math.log(2)
+        return torch.where(middle > MOST_OFF, middle, 1)
+
+    by_row = [factor(distance[..., rows, :] / scale[..., rows, :], -1) for rows in bands(distance)]
+    columns = bands(distance.transpose(-1, -2))
+    by_column = [factor(distance[..., c] / scale[..., c], -2) for c in columns]
+    return torch.cat(by_row, -2), torch.cat(by_column, -1)
+
+
+def is_drawn(y: Tensor) -> bool:
+    """Whether most of a picture (1, C, H, W) is areas of one colour: print, a drawing, a screenshot, no photograph.
+
+    Photographs have up to a third of flat 2×2 squares, where they are dark, drawings four fifths.
+    """
+    corner = y[..., :-1, :-1]
+    flat = (corner == y[..., 1:, :-1]) & (corner == y[..., :-1, 1:]) & (corner == y[..., 1:, 1:])
+    return flat.numel() > 0 and float(flat.all(1).float().mean()) > 0.5

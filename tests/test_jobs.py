@@ -1,0 +1,100 @@
+"""Jobs, run by a script with a listener of its own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dipsop
+from dipsop.errors import ImageError
+from dipsop.jobs import events, folder, restore
+from dipsop.jobs.folder import FolderJob
+from dipsop.jobs.job import RestoreJob, from_dict
+from dipsop.pictures import images
+from dipsop.restoration.fit import Step
+
+SMALL = dipsop.HeldOut(steps=5, rounds=2, crop=16, widths=(8, 8), flips=1)
+
+
+def job(**more):
+    return RestoreJob(
+        **{"source": Path("noisy.png"), "out": Path("out.png"), "preset": "quick", "config": SMALL, **more}
+    )
+
+
+def test_a_script_runs_a_restore_job_with_a_listener_of_its_own(here, capsys):
+    heard = []
+    for event in restore.run(job(corruption_map=Path("map.png"), preview=Path("p.png"))):
+        heard.append("step" if isinstance(event, Step) else event)
+    steps = ["step"] * 5
+    heard = [event for k, event in enumerate(heard) if k == 0 or not isinstance(event, events.Preview)]  # every 3 s
+    assert heard[:-1] == [
+        events.Preview(Path("p.png")),
+        events.Begun(5),
+        *steps,
+        events.Finishing(stopped=False),
+        events.Written(Path("out.png")),
+        events.Written(Path("map.png")),
+    ]
+    report = heard[-1].report
+    assert report["steps"] == 5
+    assert images.load(Path("out.png")).samples.shape == (24, 32, 3)
+    changed = images.load(Path("out.png")).samples != images.load(Path("noisy.png")).samples
+    assert 0 < changed.mean() <= report["fraction_corrupted"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_job_that_is_told_to_stop_writes_the_result_so_far(here):
+    taken = []
+    for event in restore.run(job(), lambda: len(taken) == 2):
+        if isinstance(event, Step):
+            taken.append(event)
+    assert event.report["steps"] == 2
+    assert event.report["reason"] == "interrupted"
+    assert Path("out.png").exists()
+
+
+def test_what_cannot_be_read_raises_before_anything_is_begun(here):
+    with pytest.raises(ImageError, match="does not exist"):
+        next(restore.run(job(source=Path("no.png"))))
+    assert not Path("out.png").exists()
+
+
+def test_where_the_mask_is_known_no_lambda_is_told(here):
+    images.save_values(Path("mask.png"), np.indices((24, 32)).sum(0)[..., None] % 7 == 0)
+    *_, done = restore.run(job(mask=Path("mask.png")))
+    assert done.report["effective_lambda"] is None
+    *_, done = restore.run(job())
+    assert done.report["effective_lambda"] > 0
+
+
+def test_of_many_pictures_every_one_ends_in_an_event(here, capsys):
+    Path("album").mkdir()
+    for name in ("a.png", "b.png"):
+        Path("album", name).write_bytes(Path("noisy.png").read_bytes())
+    Path("album/cut.png").write_bytes(Path("noisy.png").read_bytes()[:99])
+    Path("out").mkdir()
+    Path("out/b.png").write_bytes(b"earlier")
+    heard = list(folder.run(FolderJob(pictures=["album"], each=job(out=Path("out"), device="cpu"), at_once=1)))
+    ends = {type(e): e.source.name for e in heard if isinstance(e, events.Restored | events.Skipped | events.Failed)}
+    assert ends == {events.Restored: "a.png", events.Skipped: "b.png", events.Failed: "cut.png"}
+    assert heard[-1] == events.Done({"restored": 1, "skipped": 1, "failed": 1, "left": 0})
+    assert capsys.readouterr() == ("", "")
+
+
+def test_pictures_under_way_are_left_with_a_checkpoint_when_it_is_told_to_stop(here):
+    Path("album").mkdir()
+    Path("album/a.png").write_bytes(Path("noisy.png").read_bytes())
+    long = dipsop.HeldOut(steps=100_000, rounds=1, crop=16, widths=(8, 8), flips=1)
+    heard = []
+    job_of_many = FolderJob(pictures=["album"], each=job(out=Path("out"), config=long, device="cpu"), at_once=1)
+    for event in folder.run(job_of_many, lambda: any(isinstance(e, events.Progress) for e in heard)):
+        heard.append(event)
+    assert heard[-1].report["left"] == 1
+    assert [path.name for path in Path("out").iterdir()] == [".a.png.dipsop-checkpoint"]
+
+
+def test_a_job_comes_back_from_json_as_it_was():
+    for config in dipsop.PRESETS.values():
+        whole = job(config=config, mask=Path("m.png"), memory=1 << 30)
+        assert from_dict(whole.as_dict()) == whole
