@@ -18,7 +18,7 @@ from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.label_noise import symmetric
 from dipsop.classification.networks import FastNet, preactresnet18, resnet34
-from dipsop.classification.trainer import Trainer
+from dipsop.classification.trainer import Trainer, epoch_seed
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(epochs=3, batch=32, lr=0.05, dtype="float32")
@@ -350,3 +350,13 @@ def test_average_precision_is_one_for_a_perfect_list_and_the_share_for_a_blind_o
     assert report.average_precision(np.zeros(50), wrong) == pytest.approx(0.4)
     # Wrong, right, wrong: (1/1 + 2/3) / 2.
     assert report.average_precision(np.array([3.0, 2.0, 1.0]), np.array([True, False, True])) == pytest.approx(5 / 6)
+
+
+def test_the_seed_of_an_epoch_is_the_same_in_every_python():
+    # numpy's SeedSequence is specified and the same everywhere; these are the upper 63 of the first 64 bits it gives.
+    assert epoch_seed(0, 0, 0) == 7896617691693857887
+    assert epoch_seed(1, 2, 3) == 6498626229777268288
+    near = {epoch_seed(seed, epoch, share) for seed in range(4) for epoch in range(4) for share in range(4)}
+    assert len(near) == 64
+    assert all(0 <= seed < 2**63 for seed in near)
+    assert epoch_seed(2**32 - 1, 299, 7) < 2**63

@@ -38,7 +38,7 @@ def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path
     part = ClassifyJob(data=str(dirty), out=tmp_path / "part", settings=SMALL, size=16, device="cpu")
     heard = listened(part, until=2)
     assert [type(event) for event in heard] == [Begun, *[Saving, Epoch] * 2, Stopped]
-    assert heard[-1] == Stopped(done=2, of=4)
+    assert heard[-1] == Stopped(completed=2, of=4)
     assert not (part.out / "labels.csv").exists()
     with pytest.raises(DataError, match="holds a run already"):
         listened(part)
@@ -62,7 +62,7 @@ def test_a_stop_is_asked_before_the_results_are_written_and_not_after(dirty, tmp
         data=str(dirty), out=tmp_path / "run", settings=SMALL | {"epochs": 1}, size=16, device="cpu", resume=True
     )
     assert isinstance(listened(job, until=1)[-1], Stopped)
-    assert listened(job, until=0) == [Begun(steps=1), Stopped(done=1, of=1)]  # nothing left but the list
+    assert listened(job, until=0) == [Begun(steps=1), Stopped(completed=1, of=1)]  # nothing left but the list
     saved = []
     for event in classify.run(job, lambda: bool(saved)):
         if isinstance(event, Saving):

@@ -308,7 +308,7 @@ def epoch_seed(seed: int, epoch: int, share: int) -> int:
     epoch : int, from 0
     share : int, from 0
     """
-    return hash((seed, epoch, share)) & 0x7FFFFFFFFFFFFFFF
+    return int(np.random.SeedSequence((seed, epoch, share)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _data_parallel(network: nn.Module) -> nn.parallel.DistributedDataParallel:

@@ -11,7 +11,7 @@ import typer
 
 from dipsop.classification import distributed, run_folder
 from dipsop.classification.trainer import Epoch
-from dipsop.commands.display import clock
+from dipsop.commands.display import aligned, clock
 from dipsop.commands.stopping import Stopping
 from dipsop.files import as_json, shown
 from dipsop.jobs.classify import ClassifyJob, run
@@ -50,7 +50,7 @@ def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
                                 typer.echo(in_words(report))
         except SystemExit:
             if lines.epochs:
-                lines.show(Stopped(done=run_folder.epochs_written(job.out), of=lines.epochs))
+                lines.show(Stopped(completed=run_folder.epochs_written(job.out), of=lines.epochs))
             raise
     return stopping.exit_status
 
@@ -80,8 +80,8 @@ class Lines:
                 self.epochs, self._start = steps, time.monotonic()
             case Epoch():
                 self._say(self._figures(event))
-            case Stopped(done, of):
-                self._say(f"stopped after {done} of {of} epochs: go on with --resume")
+            case Stopped(completed, of):
+                self._say(f"stopped after {completed} of {of} epochs: go on with --resume")
 
     def _figures(self, epoch: Epoch) -> str:
         self._first = self._first or epoch.number
@@ -108,4 +108,4 @@ def in_words(summary: Mapping[str, Any]) -> str:
     if summary.get("wrong_labels"):
         lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
     lines["suspects"] = f"{shown(Path(summary['out']) / run_folder.SUSPECTS)}, the most suspect label first"
-    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+    return aligned(lines)

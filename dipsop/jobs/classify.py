@@ -145,7 +145,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     if not stopped:
         stopped = yield from _finish(job, trainer, data, epochs, me, stop)
     if stopped:
-        yield Stopped(done=len(epochs), of=config.epochs)
+        yield Stopped(completed=len(epochs), of=config.epochs)
 
 
 def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:

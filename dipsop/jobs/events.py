@@ -111,5 +111,5 @@ class Done:
 class Stopped:
     """`stop()` ended the job before there was a result; what was done is kept for going on with it."""
 
-    done: int
+    completed: int  # steps, epochs or methods
     of: int
