@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,10 +13,8 @@ from dipsop.checkpoint import load_state, save_state
 from dipsop.errors import DipsopError
 from dipsop.files import as_json, shown
 from dipsop.jobs.job import RestoreJob
+from dipsop.pictures.tiles import Canvas
 from dipsop.restoration.fit import Step
-
-if TYPE_CHECKING:
-    from dipsop.jobs.fitting import Work
 
 
 def identity(job: RestoreJob, digests: Mapping[str, str | None], device: torch.device) -> str:
@@ -26,17 +24,27 @@ def identity(job: RestoreJob, digests: Mapping[str, str | None], device: torch.d
     return hashlib.sha256(as_json(said).encode()).hexdigest()
 
 
-def save(path: Path, work: "Work", piece: int, step: Step) -> None:
-    """Write all that the rest of the work depends on, and what is to be told of it in the end."""
-    canvas = work.canvas
+def save(path: Path, work: str, canvas: Canvas, piece: int, step: Step, told: Mapping[str, Any]) -> None:
+    """Write all that the rest of the work depends on, and what is to be told of it in the end.
+
+    Parameters
+    ----------
+    work : str
+        Its `identity`.
+    canvas : Canvas
+    piece : int
+        The one under way.
+    step : Step
+        Its last.
+    told : mapping
+        Tensors, numbers and containers of them.
+    """
     state: dict[str, Any] = {
-        "work": work.identity,
+        "work": work,
         "most_pixels": canvas.most_pixels,
         "piece": piece,
         "step": step.state(),
-        "trace": work.trace.state(),
-        "lambdas": work.lambdas,
-        "seconds": work.seconds,
+        "told": dict(told),
     }
     if piece:  # before the first piece is done there is nothing on the canvas
         state |= {"samples": torch.from_numpy(canvas.samples.view("u1")), "found": torch.from_numpy(canvas.found)}
@@ -62,11 +70,8 @@ def load(path: Path, work: str) -> dict[str, Any] | None:
     return state
 
 
-def fill(work: "Work", state: Mapping[str, Any]) -> None:
-    """Put back what was done: the finished pieces, the course so far, and what is told of them."""
-    work.trace.load(state["trace"])
-    work.lambdas, work.seconds = list(state["lambdas"]), state["seconds"]
+def fill(canvas: Canvas, state: Mapping[str, Any]) -> None:
+    """Put the finished pieces back on the canvas."""
     if state["piece"]:
-        canvas = work.canvas
         canvas.samples[...] = state["samples"].numpy().view(canvas.samples.dtype)
         canvas.found[...] = state["found"].numpy()

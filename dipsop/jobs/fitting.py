@@ -15,9 +15,8 @@ from dipsop.errors import DipsopError
 from dipsop.files import shown
 from dipsop.jobs import checkpoints, memory
 from dipsop.jobs.events import Begun, Finishing, Preview, ShortOfMemory, Stop
-from dipsop.jobs.job import RestoreJob
+from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.pace import Pace
-from dipsop.jobs.restore import Reading
 from dipsop.pictures import images
 from dipsop.pictures.picture import quantized
 from dipsop.pictures.preview import eight_bits
@@ -60,6 +59,19 @@ class Work:
     reason: str = ""
     stopped: bool = False
 
+    def told(self) -> dict[str, Any]:
+        """What is to be told of the work in the end, as far as it is done, for a checkpoint."""
+        return {"trace": self.trace.state(), "lambdas": self.lambdas, "seconds": self.seconds}
+
+    def load(self, told: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.trace.load(told["trace"])
+        self.lambdas, self.seconds = list(told["lambdas"]), told["seconds"]
+
+    def save(self, path: Path, piece: int, step: Step) -> None:
+        """Write a checkpoint."""
+        checkpoints.save(path, self.identity, self.canvas, piece, step, self.told())
+
     def begin_anew(self, most_pixels: int) -> None:
         """Forget all that there is, and take smaller pieces."""
         self.canvas = Canvas(self.reading.picture, most_pixels)
@@ -81,7 +93,8 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
     work = Work(job, reading, device, identity, canvas, _trace(job, reading, canvas), resumed)
     if resumed:
-        checkpoints.fill(work, resumed)
+        checkpoints.fill(canvas, resumed)
+        work.load(resumed["told"])
     return work
 
 
@@ -121,7 +134,7 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Finishing]:
             if job.preview and previews.maybe(_save_preview, job.preview, work, number, step):
                 yield Preview(job.preview)
             if job.checkpoint and step.done < 1:
-                saves.maybe(checkpoints.save, job.checkpoint, work, number, step)
+                saves.maybe(work.save, job.checkpoint, number, step)
             work.stopped = stop()
             ends_here = work.stopped or of_all.iteration == job.last_step
             if ends_here:
@@ -130,7 +143,7 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Finishing]:
         work.reason = "interrupted" if work.stopped else ending(step, job.config)
         yield Finishing(work.stopped)
         if ends_here and job.checkpoint and step.done < 1:
-            checkpoints.save(job.checkpoint, work, number, step)
+            work.save(job.checkpoint, number, step)
         if ends_here and job.of_many:
             return
         restoration = step.restoration(work.reason)

@@ -1,4 +1,4 @@
-"""What is asked for with one picture; as JSON it goes to other processes and into records."""
+"""What is asked for with one picture; as JSON it goes to other processes and into records. And what was read for it."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dipsop.compute import DeviceName
+from dipsop.pictures.picture import Picture
+from dipsop.pictures.quality import Array
 from dipsop.restoration.config import Config, HeldOut, WholeImage
 
 
@@ -92,3 +97,14 @@ def from_dict(said: Mapping[str, Any]) -> RestoreJob:
 
 
 _PATHS = tuple(field.name for field in fields(RestoreJob) if "Path" in str(field.type))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read for a job: the observation, what goes with it, and the SHA-256 of the files by name."""
+
+    picture: Picture
+    clean: Array | None
+    mask: NDArray[np.bool_] | None
+    protected: NDArray[np.bool_] | None
+    digests: dict[str, str | None]

@@ -12,8 +12,7 @@ from typing import Any
 
 from dipsop.errors import DipsopError
 from dipsop.files import reason, shown
-from dipsop.jobs.job import RestoreJob, from_dict
-from dipsop.jobs.restore import Reading
+from dipsop.jobs.job import Reading, RestoreJob, from_dict
 
 _VERSIONS = ("dipsop", "torch", "numpy", "pillow", "imagecodecs", "tifffile")
 

@@ -7,17 +7,16 @@ import hashlib
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dipsop import __version__
 from dipsop.errors import DipsopError, DivergenceError
 from dipsop.files import FIGURE_SUFFIXES, check_apart, check_suffix, check_writable, save_figure, save_json, shown
 from dipsop.jobs.events import Begun, Done, Finishing, Preview, ShortOfMemory, Stop, Stopped, Written, never
-from dipsop.jobs.job import RestoreJob
+from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.pictures import images
 from dipsop.pictures.masks import load_mask, load_truth
 from dipsop.pictures.picture import Picture
@@ -28,19 +27,6 @@ from dipsop.restoration.trace import curves, record
 if TYPE_CHECKING:
     from dipsop.jobs.fitting import Work
     from dipsop.restoration.fit import Step
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What was read: the observation, what goes with it, and the SHA-256 of the files by the names of their options."""
-
-    picture: Picture
-    clean: Array | None
-    mask: Mask | None
-    protected: Mask | None
-    digests: dict[str, str | None]
 
 
 def run(
