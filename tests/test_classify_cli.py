@@ -149,6 +149,12 @@ def test_a_signal_while_the_list_is_written_comes_too_late(dirty, tmp_path, monk
     assert len((run / "labels.csv").read_text().splitlines()) == 81
 
 
+def test_a_rank_alone_does_not_silence_a_single_process(dirty, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert status("classify", "--data", dirty, "--out", tmp_path / "run", "--epochs", 1, *SMALL) == 0
+    assert "epoch 1/1" in capsys.readouterr().err
+
+
 def test_world_size_without_torchrun_is_said_in_a_sentence(dirty, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert status("classify", "--data", dirty, "--out", tmp_path / "run") == 1
@@ -220,7 +226,8 @@ def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, c
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
     write_cifar10(tmp_path / "ten")
-    assert status("classify", "--out", "run", "--size", 16, "--batch", 16, "--quiet", *arguments) == 1
+    size = () if "cifar10" in arguments else ("--size", 16)
+    assert status("classify", "--out", "run", *size, "--batch", 16, "--quiet", *arguments) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert re.search(complaint, said)
@@ -239,6 +246,8 @@ def test_a_noise_that_is_none_is_a_bad_option(tmp_path, noise, capsys):
         ("--human-labels", ("--human-labels", "human.pt")),
         ("--human-labels", ("--human-labels", "human.pt", "--noise", "symmetric:0.4")),
         ("--fetch", ("--fetch",)),
+        ("--size", ("--data", "cifar10", "--size", "16")),
+        ("--test-fraction", ("--data", "cifar100", "--test-fraction", "0.1")),
         ("--rate-u", ("--rate-u", "1", "--method", "ce")),
         ("--rate-v", ("--rate-v", "1", "--method", "elr", "--recipe", "sop")),
     ],

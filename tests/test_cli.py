@@ -321,6 +321,9 @@ def test_bad_options_are_usage_errors(here: Path, capsys: pytest.CaptureFixture[
     [
         (["noisy.png", "--out", "out.png", "--dask", "tcp://127.0.0.1:9"], "--dask"),
         (["noisy.png", "--out", "out.png", "--jobs", "2"], "--jobs"),
+        (["noisy.png", "clean.png", "--out", "o", "--dask", "tcp://127.0.0.1:9", "--jobs", "2"], "--jobs"),
+        (["noisy.png", "--out", "out.png", "--mask", "m.png", "--strength", "2"], "--strength"),
+        (["noisy.png", "--out", "out.png", "--mask", "m.png", "--polarity", "salt"], "--polarity"),
         *(
             (["noisy.png", "--out", "out.png", "--preset", preset, *option], option[0])
             for preset in ("dip", "paper")

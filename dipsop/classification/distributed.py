@@ -38,7 +38,7 @@ def several() -> bool:
 
 def is_first() -> bool:
     """Whether this is the process that writes and speaks for all."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return not several() or int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

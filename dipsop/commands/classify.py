@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from dipsop.classification.config import RECIPES, Method, NetworkName
-from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive
+from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive, refuse
 from dipsop.compute import Dtype
 
 RecipeName = Literal["fast", "sop", "sop+"]
@@ -35,6 +35,7 @@ def _known(noise: str) -> str:
 
 
 def classify(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -133,6 +134,8 @@ def classify(
     _refuse(
         "--human-labels", human_labels is not None and not noise.startswith("human:"), "It goes with --noise human:SET."
     )
+    if data in FETCHED:
+        refuse(context, ("size", "test_fraction"), "It goes with your own images: CIFAR has its own.")
     _refuse("--fetch", fetch and data not in FETCHED, "It goes with --data cifar10 or --data cifar100.")
     _refuse("--rate-u", rate_u is not None and not with_uv, "It goes with --method sop or sop+: others have no u.")
     _refuse("--rate-v", rate_v is not None and not with_uv, "It goes with --method sop or sop+: others have no v.")

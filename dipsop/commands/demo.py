@@ -44,11 +44,10 @@ def demo(
     with Stopping() as stopping:
         job = DemoJob(out=out, image=image, truth=truth, steps=steps, seed=seed, device=device)
         report = follow(run(job, stopping.came), stopping, quiet)
-    if report is None:
-        raise typer.Exit(stopping.exit_status)
-    if not quiet:
+    if report is not None and not quiet:
         plot, record = out / "psnr_vs_iteration.png", out / "psnr_vs_iteration.json"
         typer.echo(f"{table(report)}\nwrote {shown(plot)} and {shown(record)}")
+    raise typer.Exit(stopping.exit_status)
 
 
 def table(report: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ DTYPE = "by preset: " + ", ".join(f"{name} {config.dtype}" for name, config in P
 KNOWN, SHOWN, LONG, MANY = "What you know", "What to write besides", "Long work", "Many pictures"
 # Parameters that others would ignore.
 OF_HELD_OUT = ("random_start", "mask", "protect", "polarity", "strength", "scratches")
+OF_SEARCH = ("polarity", "strength")
 OF_ONE = ("truth", "mask", "protect", "corruption_map", "preview", "trace", "plot", "record", "checkpoint", "resume")
 OF_MANY = ("jobs", "dask")
 
@@ -240,6 +241,10 @@ def restore(
         config = replace(config, pretrained=not random_start, polarity=polarity, strength=strength, scratches=scratches)
     else:
         refuse(context, OF_HELD_OUT, "goes with the presets quick and best.")
+    if mask is not None:
+        refuse(context, OF_SEARCH, "would be ignored: with --mask nothing is looked for.")
+    if dask is not None:
+        refuse(context, ("jobs",), "would be ignored: with --dask its workers decide.")
     from dipsop.commands.display import follow_many
     from dipsop.commands.stopping import Stopping
     from dipsop.jobs import folder, targets

@@ -3,6 +3,7 @@
     for event in restore.run(RestoreJob(source=..., out=..., preset="quick", config=PRESETS["quick"])):
         ...                                   # Begun, Step, Preview, Written, ..., Done: see events.py
 
-Whoever listens shows them: a command line, a page, a script. Nothing here prints, exits, or knows an option's name.
-What goes wrong with a job raises a DipsopError; among many pictures it is the event Failed, and the others go on.
+Whoever listens shows them: a command line, a page, a script. Nothing here reads a command line, prints or exits; only
+worker.py, a process of its own, tells whoever started it. What goes wrong with a job raises a DipsopError; among many
+pictures it is the event Failed, and the others go on.
 """

@@ -82,7 +82,7 @@ def run(job: ClassifyJob, stop: Stop = never) -> Generator[Event, None, None]:
     ----------
     job : ClassifyJob
     stop : callable
-        Asked after every epoch and, in a single process, after every step: true ends the training, and `resume` goes
+        Asked after every epoch and, in a single process, before every step: true ends the training, and `resume` goes
         on from the last whole epoch. Once the list is being written it is not asked any more.
 
     Yields

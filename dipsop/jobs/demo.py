@@ -15,7 +15,7 @@ import numpy as np
 
 from dipsop.compute import DeviceName, pick_device
 from dipsop.files import check_suffix, make_folder, save_figure, save_json
-from dipsop.jobs.events import Begun, Done, Finishing, Stop, Stopped, Written, never
+from dipsop.jobs.events import Begun, Done, Stop, Stopped, Written, never
 from dipsop.pictures import images
 from dipsop.pictures.masks import load_truth
 from dipsop.pictures.noise import random_valued
@@ -97,13 +97,15 @@ class Curve:
         return self.psnr[-1]
 
 
-def run(job: DemoJob, stop: Stop = never) -> "Iterator[Begun | Step | Finishing | Stopped | Written | Done]":
+def run(job: DemoJob, stop: Stop = never) -> "Iterator[Begun | Step | Stopped | Written | Done]":
     """Fit all methods, one after another, and write how they compare.
 
     Yields
     ------
     Begun, Step
-        Begun, with its name as the title, for every method; at the end Done with what the JSON file holds, or Stopped.
+        For every method, whose name is the title.
+    Written, Done
+        At the end; Done with what the JSON file holds. Or Stopped, where `stop()` came before.
 
     Raises
     ------
@@ -111,15 +113,15 @@ def run(job: DemoJob, stop: Stop = never) -> "Iterator[Begun | Step | Finishing 
         If a file or the device is not as it must be.
     """
     observed, clean = pictures(job.image, job.truth, job.seed)
-    record_file, plot_file = job.out / "psnr_vs_iteration.json", job.out / "psnr_vs_iteration.png"
-    make_folder(job.out)
-    check_suffix(record_file, (".json",))
-    check_suffix(plot_file, (".png",))
     import torch
 
     from dipsop.restoration.fit import iter_restore
 
     device = pick_device(job.device)
+    record_file, plot_file = job.out / "psnr_vs_iteration.json", job.out / "psnr_vs_iteration.png"
+    make_folder(job.out)
+    check_suffix(record_file, (".json",))
+    check_suffix(plot_file, (".png",))
     if clean.size <= SMALL:
         torch.set_num_threads(1)
     configs, curves = methods(job.steps, job.seed), dict[str, Curve]()
@@ -132,7 +134,6 @@ def run(job: DemoJob, stop: Stop = never) -> "Iterator[Begun | Step | Finishing 
             if stop():
                 yield Stopped(len(curves) - 1, len(configs))
                 return
-        yield Finishing(stopped=False)
     report = record(curves, configs)
     save_json(record_file, report)
     save_figure(plot_file, figure(curves))

@@ -109,7 +109,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Stopped:
-    """`stop()` ended the job before there was a result; what was done is kept for going on with it."""
+    """`stop()` ended the job before there was a result; where the job has a checkpoint, it can be gone on with."""
 
     completed: int  # steps, epochs or methods
     of: int

@@ -9,6 +9,8 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,12 +68,13 @@ def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Resto
     Yields
     ------
     Restored, Skipped or Failed
-        For every picture; Progress while they are under way; at the end Done with their numbers.
+        For every picture that was not left by a stop; Progress while they are under way; at the end Done with their
+        numbers.
 
     Raises
     ------
     DipsopError
-        Before anything is begun: no pictures, or a folder that cannot be.
+        Before any picture is begun: there are none, or a folder cannot be made; later, a Dask scheduler that is lost.
     """
     wanted = targets(job.pictures, job.each.out)
     to_do, counts = [], {"restored": 0, "skipped": 0, "failed": 0}
@@ -107,7 +110,11 @@ def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progr
                 target = waiting.get_nowait()
             except queue.Empty:
                 return
-            process = worker.start(_one(target, job.each, threads).as_dict(), environment)
+            try:
+                process = worker.start(_one(target, job.each, threads).as_dict(), environment)
+            except OSError as error:
+                said.put(Failed(target.source, target.out, f"its process cannot be started ({reason(error)})."))
+                continue
             running.add(process)
 
             def hear(line: dict[str, Any], source: Path = target.source) -> None:
@@ -130,12 +137,17 @@ def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progr
             left -= not isinstance(event, Progress)
             yield event
     finally:
-        while not waiting.empty():
-            waiting.get()
+        with suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
         for process in tuple(running):  # each saves its state and leaves
             process.terminate()
         for thread in threads:
             thread.join()
+    while not said.empty():  # what was done at the moment of the stop; the others are left, and did not fail
+        event = said.get()
+        if isinstance(event, Restored):
+            yield event
 
 
 def _outcome(target: Target, report: Mapping[str, Any]) -> Restored | Failed:
@@ -194,6 +206,11 @@ def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop)
                     done, _ = wait(list(pending), timeout=SECONDS_BETWEEN_QUESTIONS, return_when="FIRST_COMPLETED")
                 except TimeoutError:
                     continue
+                except CancelledError:
+                    raise DipsopError(
+                        f"the Dask scheduler at {address} no longer answers: start it and give the same command again, "
+                        "which goes on."
+                    ) from None
                 for future in done:
                     lost = future.status != "finished"
                     yield _outcome(pending.pop(future), {"error": f"{future.exception()}"} if lost else future.result())

@@ -94,7 +94,7 @@ def outcome(process: "subprocess.Popen[str]", hear: Callable[[dict[str, Any]], N
         reader.join()
     if "out" in last or "error" in last:
         return last
-    if process.returncode == -signal.SIGKILL:
+    if process.returncode == -9:  # SIGKILL, which not every system has
         return {"error": "its process was killed, most likely for lack of memory: say --memory or --jobs 1."}
     why = complaints[-1].strip() if complaints else f"exit status {process.returncode}"
     return {"error": f"its process ended unexpectedly ({why})."}

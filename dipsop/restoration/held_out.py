@@ -1,6 +1,6 @@
 """Held-out fitting: the network predicts values that it does not see, so it cannot overfit, however long it is trained.
 
-It sees the observation with a random part of the values hidden, and suspicious ones weighted down (predictor.py). The
+It sees the observation with a random part of the values hidden, and distrusted ones weighted down (predictor.py). The
 loss counts hidden values alone, each by its trust. A few times during the fit every value is predicted while hidden,
 and the residuals move (u, v) (detection.py). A step sees random crops, so its cost does not grow with the picture.
 
