@@ -1,5 +1,6 @@
 """Lets tests import the examples by name, keeps the tiny fits of the tests on one thread, gives pictures."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from dipsop.pictures import images
 from dipsop.pictures.picture import Picture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-# On pictures this small two threads mostly wait for each other, ten times as long where the cores are busy.
+# On pictures this small two threads mostly wait for each other, ten times as long where the cores are busy. So in the
+# processes that a test starts.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
