@@ -44,6 +44,23 @@ def test_value_is_u_squared_minus_v_squared() -> None:
     assert corruption.value.tolist() == [3.0, -8.0, 0.0]
 
 
+def test_odds_are_the_larger_square_whatever_the_signs() -> None:
+    corruption = SparseCorruption(torch.tensor([2.0, -1.0, -0.5, torch.inf]), torch.tensor([1.0, -3.0, 0.5, 0.0]))
+    assert corruption.odds.tolist() == [4.0, 9.0, 0.25, torch.inf]
+
+
+def test_a_part_of_the_entries_moves_in_the_whole_and_the_others_stay() -> None:
+    together, alone = random_corruption((3, 8, 5)), random_corruption((3, 8, 5))
+    before = random_corruption((3, 8, 5))
+    residual = torch.randn((3, 8, 5), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    together[..., 2:5, :].flow_step(residual[..., 2:5, :], 0.3)
+    alone.flow_step(residual, 0.3)
+    for part, whole, start in ((together.u, alone.u, before.u), (together.v, alone.v, before.v)):
+        assert torch.equal(part[:, 2:5], whole[:, 2:5])
+        assert torch.equal(part[:, :2], start[:, :2])
+        assert torch.equal(part[:, 5:], start[:, 5:])
+
+
 def test_constant_start_is_exactly_zero_and_leaves_its_argument_alone() -> None:
     start = torch.tensor([1e-6, 1e-3, 0.1])
     corruption = SparseCorruption.constant(start)

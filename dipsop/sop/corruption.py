@@ -8,7 +8,7 @@ stays at its tiny start until its residual has kept one sign for long. In contin
 a soft switch on the accumulated residual, thrown near |∫r| = −log γ / (2η).
 """
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class SparseCorruption:
 
     @classmethod
     def constant(cls, start: Tensor) -> Self:
-        """Start at u = v = γ with a γ for every entry, so that s = 0 exactly. `start`: Tensor of positive γ."""
+        """Start at u = v = γ with a γ for every entry, so that s = 0 exactly. `start`: Tensor of γ, 0 or more."""
         return cls(start.clone(), start.clone())
 
     @classmethod
@@ -45,10 +45,20 @@ class SparseCorruption:
         u, v = (init_scale * torch.randn(shape, generator=generator).to(device) for _ in range(2))
         return cls(u, v)
 
+    def __getitem__(self, where: Any) -> Self:
+        """Return some of the entries, by an index as of tensors, as a view: they move together with the whole."""
+        return type(self)(self.u[where], self.v[where])
+
     @property
     def value(self) -> Tensor:
         """s = u∘u − v∘v."""
-        return self.u.square() - self.v.square()
+        return self.u.square().sub_(self.v.square())
+
+    @property
+    def odds(self) -> Tensor:
+        """max(u∘u, v∘v): how large the part of s is that a residual of one sign has driven up."""
+        square = self.u.square()
+        return torch.maximum(square, self.v.square(), out=square)
 
     def gradient_step(self, residual: Tensor, rate: Rate) -> None:
         """One explicit step of gradient descent on ½Σr²: u ← u − η·2r∘u, v ← v + η·2r∘v.
