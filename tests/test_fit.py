@@ -61,14 +61,18 @@ def test_values_without_corruption_keep_the_observation_bit_for_bit(config):
     assert (result.image[~kept] == result.network_output[~kept]).all()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("polarity", ["both", "salt", "pepper"])
 @pytest.mark.parametrize("shared", [False, True])
-def test_picture_and_corruption_add_up_to_the_observation_where_corruption_was_found(shared):
-    image, _ = random_valued(scene(), 0.3, seed=0)
-    result = dipsop.restore(image, dataclasses.replace(SMALL_HELD_OUT, shared_corruption=shared))
+def test_picture_and_corruption_add_up_to_the_observation_where_corruption_was_found(shared, polarity, masked):
+    image, corrupted = random_valued(scene(), 0.3, seed=0, shared=shared)
+    config = dataclasses.replace(SMALL_HELD_OUT, shared_corruption=shared, polarity=polarity)
+    result = dipsop.restore(image, config, mask=corrupted if masked else None)
     found = result.corrupted
     assert found.any()
     np.testing.assert_allclose((result.network_output + result.sparse_corruption)[found], image[found], atol=1e-6)
     assert (result.sparse_corruption[~found] == 0).all()
+    assert not masked or (found == corrupted).all()
 
 
 def test_the_default_preset_restores_a_shipped_picture_beyond_a_floor():

@@ -118,7 +118,7 @@ class DetectionConfig:
     Parameters
     ----------
     rounds : int >= 1
-        How often, evenly over the fit, every value is predicted unseen and (u, v) are fitted anew.
+        How often, evenly over the fit, every value is predicted unseen and (u, v) follow its residual.
     first_rounds : int >= 0
         At how many steps from the first on that is done besides, where the weights start pretrained.
     parts : int >= 2
@@ -134,7 +134,8 @@ class DetectionConfig:
         Look for strokes too: scratches, hairs, lettering. Blocks of pixels are hidden together, so that one part of a
         stroke does not speak for another, and what was found once stays found. Print and line drawings are strokes.
     shared_corruption : bool
-        Corruption hits whole pixels: the evidence of a pixel's channels adds up, and they are found together.
+        Corruption hits whole pixels: the evidence of a pixel's channels adds up, and they are found together. With a
+        polarity, a channel that is off to the other side is evidence against it.
     """
 
     rounds: int = 10

@@ -2,19 +2,27 @@
 
 Let P be a prediction of y made without seeing the value, b how far off it may be in the mean (the network says it of
 every value, the residuals |y − P| of trusted values around correct it), π the share of corrupted values and c(q) the
-density of the level q among them. Then (u, v) move on the residual P + s − y
+density of the level q among them. At every round (u, v) follow the residual P − y for one unit of time
 
     at the rate    α = 1 / (4b)                what is hard to predict is slow to be called corrupted,
     from           γ² = 2b·c(y)·π / (1 − π)    what looks like known corruption is quick to be,
 
-so that λ = −log γ / (2α) = b·log((1 − π) / (2b·c·π)). While s is small the flow makes
+and arrive at
 
-    u² or v² = γ²·exp(|y − P| / b) = π·c(y) / ((1 − π)·exp(−|y − P| / b) / 2b),
+    u² = γ²·exp((y − P) / b), large where y is too bright,    v² = γ²·exp((P − y) / b), large where it is too dark,
+
+    max(u, v)² = γ²·exp(|y − P| / b) = π·c(y) / ((1 − π)·exp(−|y − P| / b) / 2b),
 
 the posterior odds of corruption of a two-component mixture, Laplace residual against c: the multiplicative growth of
-u, v *is* Bayes' rule. Once s explains a part of the residual, u and v feel only the rest of it, and the odds are
-max(u, v)²·exp(|s| / b). π and c are fitted to what was found, round by round (expectation maximization), which is how
-fixed values (black and white specks, the colour of a lettering) are recognized without a word about them.
+u, v *is* Bayes' rule. Found is what has odds above 1, and that is |y − P| > λ = −log γ / (2α). π and c are fitted to
+what was found, round by round (prior.py).
+
+Whatever else is known of a value is in the start of its u and v. That of u is 0 if nothing is too bright, that of v if
+nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. Where the channels of
+a pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add.
+
+(u, v) stand until the next round, which starts them again at its γ. It asks nearly the same network: were they moved on
+from where they stand, the same residual would count as often as it is asked for.
 
 Three things would be false alarms, and are left alone: a value at either end of the range where the network expects it
 there (it stands for all that was clipped); a row or column that is wrong as a whole (its b is enlarged until it is
@@ -30,20 +38,19 @@ from torch import Tensor
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
-from dipsop.restoration.local_stats import LEAST_TRUST, bands, first_guess, ring, weighted_mean
+from dipsop.restoration.local_stats import LEAST_TRUST, bands, first_guess, ring, weighted_means
+from dipsop.restoration.prior import LEVELS, Prior, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
-LEVELS = 256
-# How much of the level density stays uniform: a level that was never seen corrupted may still be.
-UNIFORM = 0.005
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
-# Of corrupted values. Were the least as large as 0.005, it would flag some values of every clean picture.
-LEAST_SHARE, MOST_SHARE = 1e-5, 0.8
+HALF_LEVEL = 0.5 / (LEVELS - 1)
+# How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
+MOST_FOLLOWED = 50.0
 # What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
 MOST_CLUSTERED = 0.1
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
 LASTING = 0.8
-_STATE = ("trust", "scale", "share", "density", "by_row", "by_column", "by_level", "by_pixel", "rounds_done")
+_STATE = ("found", "scale", "by_row", "by_column", "by_pixel", "rounds_done")
 
 
 class Detection:
@@ -63,8 +70,10 @@ class Detection:
 
     Attributes
     ----------
-    trust : Tensor, the shape of y, in [0, 1]
-        The posterior probability that a value is clean.
+    corruption : SparseCorruption, of the shape of y
+        u and v as the last round left them, float32.
+    found : Tensor, bool, the shape of y
+        Where corruption is more likely than not.
     scale : Tensor, the shape of y
         b.
     by_pixel : bool
@@ -81,11 +90,10 @@ class Detection:
     ) -> None:
         self.y, self.config, self.first_rounds = y, config, first_rounds
         self.known, self._protected = mask is not None, protected
-        self.trust = _first_trust(y, mask, protected)
+        self.corruption = _before_any_prediction(y, mask, protected)
+        self.found = self.corruption.odds > 1
         self.scale = torch.full_like(y, config.least_residual)
-        self.share = torch.tensor(0.3, device=y.device)
-        self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
-        self.by_level = True  # whether the density of the levels counts
+        self.prior = Prior(y, config)
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
         # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
@@ -121,40 +129,25 @@ class Detection:
             Of expectation maximization.
         lasting : float
             Where at least this share of the corruption found before is found again, all of it stays found: u and v that
-            have grown do not shrink again. A network that goes on learning from the part of a scratch that was missed
-            comes to predict, by and by, the part that was found. Print and fine detail it learns at once.
+            start at ∞ are found whatever the residual. The network comes to predict, by and by, the part that was
+            found. Print and fine detail it learns at once.
         """
-        before = self.found() if lasting < math.inf else None
-        # A value at either end of the range stands for all beyond: it begins half a level inside, and is the more
-        # likely, the further the prediction lies beyond that.
-        distance = predicted.clamp_(0, 1).sub_(self.y)
-        ruled_out = self._ruled_out(distance)
-        distance.abs_()
-        for rows in bands(self.y):
-            distance[..., rows, :] -= 0.5 / (LEVELS - 1) * is_extreme(self.y[..., rows, :])
+        before = self.found.clone() if lasting < math.inf else None
+        residual = self._residual(predicted)
         for _ in range(iterations):
             for rows in bands(self.y):
-                self.scale[..., rows, :] = self._calibrated(scale, distance, rows)
-            self.by_row, self.by_column = structure.line_factors(distance, self.scale, float(1 - self.share))
+                self.scale[..., rows, :] = self._calibrated(scale, residual, rows)
+            self.by_row, self.by_column = structure.line_factors(residual, self.scale, float(1 - self.prior.share))
             for rows in bands(self.y):
-                band = self.scale[..., rows, :]
-                band *= torch.maximum(self.by_row[..., rows, :], self.by_column)
-                self.trust[..., rows, :] = self._posterior(self.y[..., rows, :], distance[..., rows, :], band)
-                if ruled_out is not None:
-                    self.trust[..., rows, :].masked_fill_(ruled_out[..., rows, :], 1)
-            if before is not None and (before & self.found()).sum() >= lasting * before.sum():
-                self.trust.masked_fill_(before, 0)
-            self.share = (1 - self.trust.mean()).clamp(LEAST_SHARE, MOST_SHARE)
-            if self.by_level:
-                self.density = self._level_density(distance)
-
-    def found(self) -> Tensor:
-        """Where corruption is more likely than not, bool, the shape of y."""
-        return self.trust < 0.5
+                self.scale[..., rows, :].mul_(torch.maximum(self.by_row[..., rows, :], self.by_column))
+                self._move(residual[..., rows, :], rows)
+            if before is not None and (before & self.found).sum() >= lasting * before.sum():
+                self._make_certain(before, math.inf)
+            self.prior.fit(self.corruption, residual, self.scale)
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""
-        s = torch.where(self.found(), self.y - network_output, 0)
+        s = torch.where(self.found, self.y - network_output, 0)
         return SparseCorruption(s.clamp(min=0).sqrt_(), s.neg_().clamp_(min=0).sqrt_())
 
     def effective_lambda(self) -> float | None:
@@ -163,45 +156,31 @@ class Detection:
             return None
         thin = slice(None, None, 1 + math.isqrt(self.y.numel() >> 20))
         y, scale = self.y[..., thin, thin], self.scale[..., thin, thin]
-        init_scale = torch.exp(0.5 * (self._log_start(y, scale) + torch.logit(self.share)))
-        return float(effective_lambda(1 / (4 * scale), init_scale).median().clamp(min=0))
+        return float(effective_lambda(1 / (4 * scale), self.prior.start(y, scale)).median().clamp(min=0))
 
     def state(self) -> dict[str, Any]:
         """What was found so far: tensors and numbers."""
-        return {name: getattr(self, name) for name in _STATE}
+        of_this = {name: getattr(self, name) for name in _STATE}
+        return {"u": self.corruption.u, "v": self.corruption.v, "prior": self.prior.state(), **of_this}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
+        self.corruption = SparseCorruption(state["u"].to(self.y.device), state["v"].to(self.y.device))
+        self.prior.load(state["prior"])
         for name in _STATE:
             value = state[name]
             setattr(self, name, value.to(self.y.device) if isinstance(value, Tensor) else value)
 
-    def _hits_pixels(self) -> bool:
-        whole = self.config.scratches or self.config.shared_corruption
-        return whole or structure.hits_pixels(self.trust)
+    def _residual(self, predicted: Tensor) -> Tensor:
+        """P − y, in the place of P."""
+        residual = predicted.clamp_(0, 1).sub_(self.y)
+        for rows in bands(self.y):
+            # A value at either end of the range stands for all beyond: it begins half a level inside.
+            y = self.y[..., rows, :]
+            residual[..., rows, :] += HALF_LEVEL * (y >= 1) - HALF_LEVEL * (y <= 0)
+        return residual
 
-    def _leave_print_alone(self) -> None:
-        """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels."""
-        if structure.clusters(self.trust) > self._most_clustered:
-            self.trust.fill_(1)
-            self.share.fill_(structure.LEAST_CLUSTERED)
-            self.density.fill_(1)
-            self.by_level = False
-
-    def _lasting(self) -> float:
-        """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
-        if self.config.scratches:
-            return 0.0
-        return LASTING if self.by_level and structure.clusters(self.trust) else math.inf
-
-    def _ruled_out(self, too_dark: Tensor) -> Tensor | None:
-        """Where a value is protected, or off to the side that is not looked for; `too_dark` is P − y."""
-        if self.config.polarity == "both":
-            return self._protected
-        other_side = too_dark > 0 if self.config.polarity == "salt" else too_dark < 0
-        return other_side if self._protected is None else other_side | self._protected
-
-    def _calibrated(self, scale: Tensor, distance: Tensor, rows: slice) -> Tensor:
+    def _calibrated(self, scale: Tensor, residual: Tensor, rows: slice) -> Tensor:
         """b: the scale said, times the ratio of the trusted residuals around to what is said of them.
 
         Lines that are wrong as a whole do not count: all of such a line is trusted, and its residuals would enlarge b
@@ -210,66 +189,83 @@ class Detection:
         reach = self._window.shape[-1] // 2
         around = slice(max(0, rows.start - reach), rows.stop + reach)
         wrong = torch.maximum(self.by_row[..., around, :], self.by_column) > 1
-        weight = self.trust[..., around, :].masked_fill(wrong, 0) + LEAST_TRUST
-        seen, said = (weighted_mean(x[..., around, :].abs(), weight, self._window) for x in (distance, scale))
+        weight = trust_of(self.corruption[..., around, :]).masked_fill_(wrong, 0) + LEAST_TRUST
+        seen, said = weighted_means([residual[..., around, :].abs(), scale[..., around, :]], weight, self._window)
         b = scale[..., around, :] * seen / said.clamp(min=1e-4)
         return b[..., rows.start - around.start :, :][..., : rows.stop - rows.start, :].clamp(
             self.config.least_residual, MOST_RESIDUAL
         )
 
-    def _posterior(self, y: Tensor, distance: Tensor, scale: Tensor) -> Tensor:
-        """Probability that a value is clean."""
+    def _move(self, residual: Tensor, rows: slice) -> None:
+        """Let u and v of some rows follow the residual P − y from their start; found is |y − P| > λ."""
+        y, scale, corruption = self.y[..., rows, :], self.scale[..., rows, :], self.corruption[..., rows, :]
+        start, rate = self.prior.start(y, scale), 1 / (4 * scale)
         # What is predicted to be beyond the range is so nearly for certain, whatever b says.
-        log_start = self._log_start(y, scale) - torch.log(2 - torch.exp(4 * LEVELS * distance.clamp(max=0)))
-        distance = distance.clamp(min=0)
+        beyond = torch.where(y >= 1, residual, -residual).clamp_(min=0).mul_(is_extreme(y))
+        start.div_((2 - torch.exp(-4 * LEVELS * beyond)).sqrt_())
+        residual = residual.masked_fill(beyond > 0, 0).clamp(-MOST_FOLLOWED * scale, MOST_FOLLOWED * scale)
+        self._begin(corruption, start, rows)
         if self.config.shared_corruption:
-            # A pixel's residual is the sum of its channels', each in units of its own scale.
-            pixel_scale = scale.mean(1, keepdim=True)
-            distance, scale = (distance * (pixel_scale / scale)).sum(1, keepdim=True), pixel_scale
-            log_start = log_start.sum(1, keepdim=True)
-        log_start = log_start + torch.logit(self.share) + math.log(self.config.strength)
-        corruption = SparseCorruption.constant(torch.exp(0.5 * log_start))
-        corruption.settle(distance, 1 / (4 * scale))
-        odds = corruption.u.square() * torch.exp(corruption.value.abs() / scale)
-        return (1 / (1 + odds)).expand_as(y)
+            _raise_by_other_channels(corruption, residual, rate)
+        too_bright = -residual > effective_lambda(rate, corruption.u)
+        too_dark = residual > effective_lambda(rate, corruption.v)
+        found = too_bright | too_dark
+        self.found[..., rows, :] = found.any(1, keepdim=True) if self.config.shared_corruption else found
+        corruption.flow_step(residual, rate)
 
-    def _log_start(self, y: Tensor, scale: Tensor) -> Tensor:
-        """log of 2b·c(y)."""
-        # Of a value at either end, the tail beyond it is clean too: γ² is that of a scale of one level.
-        spread = torch.where(is_extreme(y), 1 / LEVELS, scale)
-        return torch.log(2 * spread * self.density.flatten()[cells(y)])
+    def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
+        """Set u and v to γ; to 0 on the side that is not looked for, and both where a value is protected."""
+        corruption.u.copy_(start)
+        corruption.v.copy_(start)
+        if self.config.polarity == "pepper":
+            corruption.u.zero_()
+        if self.config.polarity == "salt":
+            corruption.v.zero_()
+        if self._protected is not None:
+            corruption.u.masked_fill_(self._protected[..., rows, :], 0)
+            corruption.v.masked_fill_(self._protected[..., rows, :], 0)
 
-    def _level_density(self, distance: Tensor) -> Tensor:
-        counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=torch.float64)
-        for rows in bands(self.y):
-            # What is as predicted says nothing of the levels of corruption: it is mostly clean, and all of one level on
-            # the paper of a page, which would be flagged by its own number.
-            corrupted = (1 - self.trust[..., rows, :]) * (distance[..., rows, :] > self.scale[..., rows, :])
-            levels = cells(self.y[..., rows, :]).flatten()
-            counts += torch.bincount(levels, corrupted.double().flatten(), counts.numel())
-        counts = counts.view_as(self.density).float()
-        # One more of every level: a handful of values found says nothing yet of the levels of the next.
-        counts = counts + 1 + UNIFORM * counts.mean(1, keepdim=True)
-        return counts / counts.mean(1, keepdim=True)
+    def _make_certain(self, where: Tensor, start: float) -> None:
+        """Start u and v at 0 or at ∞, from where no residual moves them: clean or corrupted for certain."""
+        self.corruption.u.masked_fill_(where, start)
+        self.corruption.v.masked_fill_(where, start)
+        self.found.masked_fill_(where, start > 1)
+
+    def _hits_pixels(self) -> bool:
+        whole = self.config.scratches or self.config.shared_corruption
+        return whole or structure.hits_pixels(trust_of(self.corruption))
+
+    def _leave_print_alone(self) -> None:
+        """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels."""
+        if structure.clusters(trust_of(self.corruption)) > self._most_clustered:
+            self._make_certain(torch.ones_like(self.found), 0.0)
+            self.prior.forget(structure.LEAST_CLUSTERED)
+
+    def _lasting(self) -> float:
+        """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
+        if self.config.scratches:
+            return 0.0
+        return LASTING if self.prior.by_level and structure.clusters(trust_of(self.corruption)) else math.inf
 
 
-def _first_trust(y: Tensor, mask: Tensor | None, protected: Tensor | None) -> Tensor:
-    """What is trusted before the network has said anything."""
+def _before_any_prediction(y: Tensor, mask: Tensor | None, protected: Tensor | None) -> SparseCorruption:
+    """Return u = v by what is known, or guessed, before the network has said anything."""
     if mask is not None:
         trust = (~mask).to(y.dtype)
     else:
         trust = torch.empty_like(y)
         for tile in tiles(y.shape[-2], y.shape[-1], TILE):
             trust[..., *tile.inner] = first_guess(y[..., *tile.outer])[..., *tile.inner_of_outer]
-    return trust if protected is None else trust.masked_fill_(protected, 1)
+    start = trust.reciprocal_().sub_(1).sqrt_()  # ∞ where the mask says corrupted
+    return SparseCorruption.constant(start if protected is None else start.masked_fill_(protected, 0))
 
 
-def cells(y: Tensor) -> Tensor:
-    """Which entry of the level density each value has: its level, counted on from channel to channel."""
-    level = (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
-    return level + LEVELS * torch.arange(y.shape[1], device=y.device).view(1, -1, 1, 1)
-
-
-def is_extreme(y: Tensor) -> Tensor:
-    """Where a value is at either end of the range."""
-    return (y <= 0) | (y >= 1)
+def _raise_by_other_channels(corruption: SparseCorruption, residual: Tensor, rate: Tensor) -> None:
+    """Multiply the start of each channel by the odds that the others come to, for pixels that are hit as a whole."""
+    moved = SparseCorruption(corruption.u.clone(), corruption.v.clone())
+    moved.flow_step(residual, rate)
+    log_odds = moved.odds.log_().clamp_(min=-1e6)  # finite: those of a protected channel are −∞
+    others = (log_odds.sum(1, keepdim=True) - log_odds).clamp_(max=3 * MOST_FOLLOWED)
+    factor = others.div_(2).exp_()
+    corruption.u.mul_(factor)
+    corruption.v.mul_(factor)

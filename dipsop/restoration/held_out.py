@@ -22,6 +22,7 @@ from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.predictor import HeldOutPredictor, loss
 from dipsop.restoration.pretrained import pretrained_weights
+from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
 LARGE = 1 << 20  # pixels
@@ -71,7 +72,8 @@ class HeldOutFit:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
         if self._taken < self.detection.first_rounds:
             self.detect()
-        y, trust = self._crops(self.y, self.detection.trust)
+        y, u, v = self._crops(self.y, self.detection.corruption.u, self.detection.corruption.v)
+        trust = trust_of(SparseCorruption(u, v))
         share = self.config.most_hidden * self._uniform((len(y), 1, 1, 1))
         hidden = (self._spread(self._uniform, y) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
@@ -117,7 +119,7 @@ class HeldOutFit:
         begin = time.perf_counter()
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
-            y, trust = self.y[..., *tile.outer], self.detection.trust[..., *tile.outer]
+            y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
             # Hidden in turn, part by part.
             part = self._spread(self._part, y)
             for k in range(self._parts):
@@ -136,7 +138,7 @@ class HeldOutFit:
         """f, the mean over flips and transposes of the prediction from all trusted values, (1, C, H, W) in [0, 1]."""
         f = torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
-            y, trust = self.y[..., *tile.outer], self.detection.trust[..., *tile.outer]
+            y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
             looks = [
                 unflipped(self._mean_predictor(flipped(y, flip), flipped(trust, flip)).value, flip)
                 for flip in range(flips or self.config.flips)
@@ -146,7 +148,7 @@ class HeldOutFit:
 
     def found(self) -> Tensor:
         """Where corruption was found, bool (1, C, H, W)."""
-        return self.detection.found()
+        return self.detection.found
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v), given f."""

@@ -53,15 +53,15 @@ def clusters(trust: Tensor) -> float:
     return by_chance if clustered else 0.0
 
 
-def line_factors(distance: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
+def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
     """How much larger the scale b is in rows and in columns that are wrong as a whole, 1 in the others.
 
     Among the share 1 − π of clean values, those of smaller residuals, the median of |y − P| / b ought to be log 2.
 
     Parameters
     ----------
-    distance, scale : Tensor (1, C, H, W)
-        |y − P|, and b.
+    residual, scale : Tensor (1, C, H, W)
+        P − y, and b.
     clean_share : float in [0, 1]
         1 − π.
 
@@ -76,9 +76,9 @@ def line_factors(distance: Tensor, scale: Tensor, clean_share: float) -> tuple[T
         middle = ratio.kthvalue(rank, axis, keepdim=True).values / math.log(2)
         return torch.where(middle > MOST_OFF, middle, 1)
 
-    by_row = [factor(distance[..., rows, :] / scale[..., rows, :], -1) for rows in bands(distance)]
-    columns = bands(distance.transpose(-1, -2))
-    by_column = [factor(distance[..., c] / scale[..., c], -2) for c in columns]
+    by_row = [factor(residual[..., rows, :].abs() / scale[..., rows, :], -1) for rows in bands(residual)]
+    columns = bands(residual.transpose(-1, -2))
+    by_column = [factor(residual[..., c].abs() / scale[..., c], -2) for c in columns]
     return torch.cat(by_row, -2), torch.cat(by_column, -1)
 
 

@@ -1,0 +1,111 @@
+"""What is known of corruption before any residual: how much there is and of which levels, which is the start of (u, v).
+
+Let π be the share of corrupted values and c(q) the density of the level q among them, 1 in the mean. Against a Laplace
+residual of the scale b the odds of corruption begin at
+
+    γ² = 2b·c(y)·π / (1 − π).
+
+π and c are fitted to what was found (expectation maximization), which is how fixed values (black and white specks, the
+colour of a lettering) are recognized without a word about them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dipsop.restoration.config import DetectionConfig
+from dipsop.restoration.local_stats import bands
+from dipsop.sop import SparseCorruption
+
+LEVELS = 256
+# How much of the level density stays uniform: a level that was never seen corrupted may still be.
+UNIFORM = 0.005
+FIRST_SHARE = 0.3
+# Of corrupted values. Were the least as large as 0.005, it would flag some values of every clean picture.
+LEAST_SHARE, MOST_SHARE = 1e-5, 0.8
+
+
+class Prior:
+    """π and c, and the start that they amount to.
+
+    Parameters
+    ----------
+    y : Tensor (1, C, H, W) in [0, 1]
+        The observation.
+    config : DetectionConfig
+
+    Attributes
+    ----------
+    share : Tensor ()
+        π.
+    density : Tensor (C, LEVELS)
+        c.
+    by_level : bool
+        Whether the density of the levels counts.
+    """
+
+    def __init__(self, y: Tensor, config: DetectionConfig) -> None:
+        self.y, self.config = y, config
+        self.share = torch.tensor(FIRST_SHARE, device=y.device)
+        self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
+        self.by_level = True
+
+    def start(self, y: Tensor, scale: Tensor) -> Tensor:
+        """γ of values y, predicted with the scale b."""
+        odds = self.config.strength * self.share / (1 - self.share)
+        if self.config.shared_corruption:  # the channels of a pixel, whose odds multiply, have these once
+            odds = odds ** (1 / y.shape[1])
+        # Of a value at either end, the tail beyond it is clean too: γ² is that of a scale of one level.
+        spread = torch.where(is_extreme(y), 1 / LEVELS, scale)
+        return (2 * odds * spread).mul_(self.density.flatten()[cells(y)]).sqrt_()
+
+    def fit(self, corruption: SparseCorruption, residual: Tensor, scale: Tensor) -> None:
+        """Take π, and c if levels count, from what u and v say of every value, given P − y and b."""
+        share = torch.zeros_like(self.share)
+        counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=torch.float64)
+        for rows in bands(self.y):
+            corrupted = 1 - trust_of(corruption[..., rows, :])
+            share += corrupted.sum() / self.y.numel()
+            # What is as predicted says nothing of the levels of corruption: it is mostly clean, and all of one level on
+            # the paper of a page, which would be flagged by its own number.
+            corrupted.mul_(residual[..., rows, :].abs() > scale[..., rows, :])
+            levels = cells(self.y[..., rows, :]).flatten()
+            counts += torch.bincount(levels, corrupted.double().flatten(), counts.numel())
+        self.share = share.clamp(LEAST_SHARE, MOST_SHARE)
+        if self.by_level:
+            counts = counts.view_as(self.density).float()
+            # One more of every level: a handful of values found says nothing yet of the levels of the next.
+            counts = counts + 1 + UNIFORM * counts.mean(1, keepdim=True)
+            self.density = counts / counts.mean(1, keepdim=True)
+
+    def state(self) -> dict[str, Any]:
+        """What was fitted so far: tensors and a number."""
+        return {"share": self.share, "density": self.density, "by_level": self.by_level}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.share, self.density = state["share"].to(self.y.device), state["density"].to(self.y.device)
+        self.by_level = state["by_level"]
+
+    def forget(self, share: float) -> None:
+        """Set π, and go by levels no longer."""
+        self.share.fill_(share)
+        self.density.fill_(1)
+        self.by_level = False
+
+
+def trust_of(corruption: SparseCorruption) -> Tensor:
+    """Return the posterior probability that a value is clean, by its odds max(u, v)² of being corrupted."""
+    return corruption.odds.add_(1).reciprocal_()
+
+
+def cells(y: Tensor) -> Tensor:
+    """Which entry of the level density each value has: its level, counted on from channel to channel."""
+    level = (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
+    return level + LEVELS * torch.arange(y.shape[1], device=y.device).view(1, -1, 1, 1)
+
+
+def is_extreme(y: Tensor) -> Tensor:
+    """Where a value is at either end of the range."""
+    return (y <= 0) | (y >= 1)
