@@ -18,7 +18,7 @@ from command_line import QUICK, listing, status
 
 import dipsop
 from dipsop.checkpoint import load_state, save_state
-from dipsop.jobs import memory, restore
+from dipsop.jobs import checkpoints, memory, restore
 from dipsop.jobs.events import Preview, Stopped
 from dipsop.jobs.job import RestoreJob
 from dipsop.pictures import images, noise
@@ -141,6 +141,22 @@ def test_a_checkpoint_holds_tensors_and_no_code_and_of_other_work_is_refused(her
     assert status(*command, "--steps", 100000, "--device", "cpu", "--resume") == 1
     assert re.fullmatch(r"dipsop: state is damaged .*: start anew, without --resume\.\n", capsys.readouterr().err)
     assert {k: v for k, v in listing(here).items() if k != "state"} == {k: v for k, v in before.items() if k != "state"}
+
+
+def test_a_checkpoint_of_an_older_format_is_refused_in_a_sentence(here, monkeypatch):
+    config = dipsop.HeldOut(steps=9, rounds=3, crop=16, widths=(8, 8), flips=1)
+    files = {"source": Path("noisy.png"), "out": Path("out.png"), "checkpoint": Path("state")}
+    job = RestoreJob(preset="quick", config=config, device="cpu", **files)
+    seen = []
+    with monkeypatch.context() as older:
+        older.setattr(checkpoints, "FORMAT", checkpoints.FORMAT - 1)
+        for event in restore.run(replace(job, of_many=True), lambda: len(seen) > 4):
+            seen.append(event)
+    assert isinstance(seen[-1], Stopped)
+    assert Path("state").exists()
+    with pytest.raises(dipsop.DipsopError, match=r"^state is of .* another version: .*\.$"):
+        list(restore.run(replace(job, resume=True)))
+    assert not Path("out.png").exists()
 
 
 def test_resume_needs_a_checkpoint_and_starts_anew_where_there_is_none_yet(here, capsys):

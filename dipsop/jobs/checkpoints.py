@@ -16,11 +16,13 @@ from dipsop.jobs.job import RestoreJob
 from dipsop.pictures.tiles import Canvas
 from dipsop.restoration.fit import Step
 
+FORMAT = 2  # of a fit's state: one more wherever another version of the code could not go on from it
+
 
 def identity(job: RestoreJob, digests: Mapping[str, str | None], device: torch.device) -> str:
     """Return a digest of all that the result depends on: a checkpoint of other work cannot be gone on with."""
     config = replace(job.config, time_limit=None)
-    said = [__version__, asdict(config), job.network_output, dict(digests), device.type]
+    said = [__version__, FORMAT, asdict(config), job.network_output, dict(digests), device.type]
     return hashlib.sha256(as_json(said).encode()).hexdigest()
 
 
