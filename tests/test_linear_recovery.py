@@ -5,7 +5,19 @@ import linear_recovery
 import numpy as np
 import pytest
 import torch
-from linear_recovery import ALPHAS, INIT_SCALE, Comparison, Problem, descend, make_problem, solve_convex, sweep
+from linear_recovery import (
+    ALPHAS,
+    INIT_SCALE,
+    Comparison,
+    Problem,
+    descend,
+    implicit_step,
+    make_problem,
+    solve_convex,
+    sweep,
+)
+
+from dipsop.sop import SparseCorruption
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,6 +98,19 @@ def test_descent_ends_where_theta_is_spanned_by_the_rows_and_the_residual_is_gon
     assert np.abs(nu).max() < 1.02 * lam
     assert np.sign(nu[np.abs(solution.s) > 0.1]).tolist() == np.sign(solution.s[np.abs(solution.s) > 0.1]).tolist()
     np.testing.assert_allclose(np.abs(nu[np.abs(solution.s) > 0.1]), lam, rtol=0.02)
+
+
+@pytest.mark.parametrize("init_scale", [1e-70, 1e-6, 0.5])
+@pytest.mark.parametrize("rate", [1e-3, 1.0, 3000.0])
+def test_an_implicit_step_is_the_flow_by_the_residual_that_it_ends_at(init_scale: float, rate: float) -> None:
+    unexplained = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    stepped, flowed = (SparseCorruption.constant(torch.full_like(unexplained, init_scale)) for _ in range(2))
+    for _ in range(3):
+        implicit_step(stepped, unexplained, torch.tensor(rate, dtype=torch.float64))
+        flowed.flow_step(stepped.value - unexplained, rate)
+        # A residual that is the difference of nearly equal numbers is known to so many digits, at this rate.
+        torch.testing.assert_close(flowed.u.log(), stepped.u.log(), rtol=1e-11, atol=1e-11 * (1 + rate))
+        torch.testing.assert_close(flowed.v.log(), stepped.v.log(), rtol=1e-11, atol=1e-11 * (1 + rate))
 
 
 def test_the_example_prints_its_table_and_writes_its_plot(

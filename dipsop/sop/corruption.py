@@ -1,4 +1,4 @@
-"""The sparse part, s = u∘u − v∘v, and the three ways in which it moves.
+"""The sparse part, s = u∘u − v∘v, and the two ways in which it moves.
 
 For the loss ½Σr², r = f + s − y, the gradients are ∂u = 2r∘u and ∂v = −2r∘v: growth is multiplicative, so an entry
 stays at its tiny start until its residual has kept one sign for long. In continuous time, at the rate η,
@@ -82,39 +82,6 @@ class SparseCorruption:
         growth = torch.exp(2 * rate * self._pooled(residual))
         self.u.div_(growth)
         self.v.mul_(growth)
-
-    def settle(self, excess: Tensor, rate: Rate, rounds: int = 8) -> None:
-        """The flow over one unit of time in which r follows s: an implicit step, stable at any rate.
-
-        With f standing still, r = s − (y − f) at the step's end must drive the step itself. The product |uv| = γ² does
-        not move and τ = log|v/u| grows by 4ηr, so τ is the only unknown:
-
-            |u| = γ·exp(−τ/2),   |v| = γ·exp(+τ/2),   τ + 8ηγ²·sinh τ = τ₀ − 4η(y − f),
-
-        monotone in τ, solved by Newton's method per entry. From u = v = γ this is in effect the soft threshold of
-        y − f at λ = −log γ / (2η), rounded off over W(4η)/(4η), W being Lambert's function.
-
-        Parameters
-        ----------
-        excess : Tensor, the shape of u
-            y − f, what the sparse part would have to explain. Where n values share an entry: their mean, at n times
-            the rate. No entry of u and v may be zero: a factor of zero could never move.
-        rate : float or Tensor > 0
-            η per entry.
-        rounds : int
-            Newton rounds; 8 reach float64 precision at any rate, start and excess.
-        """
-        product = (self.u * self.v).abs()
-        drive = (self.v / self.u).abs().log() - 4 * rate * excess.to(self.u.dtype)
-        pull, weight = drive.abs(), 4 * rate * product  # both sides are odd in τ: solve for |τ|
-        # Either term alone would carry τ too far, so the start lies beyond the root on a convex branch: no overshoot.
-        tau = torch.minimum(pull, torch.asinh(pull / (2 * weight)))
-        for _ in range(rounds):
-            up, down = weight * torch.exp(tau), weight * torch.exp(-tau)
-            tau = tau - (tau + up - down - pull) / (1 + up + down)
-        tau, scale = torch.copysign(tau, drive), product.sqrt()
-        self.u.copy_(torch.copysign(scale * torch.exp(-tau / 2), self.u))
-        self.v.copy_(torch.copysign(scale * torch.exp(tau / 2), self.v))
 
     def _pooled(self, residual: Tensor) -> Tensor:
         """The residual summed over what shares an entry, in the precision of u."""
