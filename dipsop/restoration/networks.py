@@ -9,10 +9,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class _Conv(nn.Conv2d):
+    """Convolution under reflection padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel_size[0] > 1:
+            # Autocast would pad, and take the gradient of it, in float32, and cast to and fro: a fifth of a step.
+            with torch.autocast(x.device.type, enabled=False):
+                x = F.pad(x, [self.kernel_size[0] // 2] * 4, mode="reflect")
+        return F.conv2d(x, self.weight, self.bias, self.stride)
+
+
+def _doubled_bilinearly(x: Tensor) -> Tensor:
+    """Twice the resolution, in the number format that x has (see _Conv)."""
+    with torch.autocast(x.device.type, enabled=False):
+        doubled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    if doubled.requires_grad:  # its gradient is some channels of a wider one, which the backward is slow on
+        doubled.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return doubled
+
+
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution, batch norm, leaky ReLU, under reflection padding: the deep image prior's unit."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode="reflect"),
+        _Conv(inputs, outputs, kernel, stride),
         nn.BatchNorm2d(outputs),
         nn.LeakyReLU(0.2, inplace=True),
     )
@@ -64,8 +84,7 @@ class SkipUNet(nn.Module):
             skipped.append(skip(h))
             h = down(h)
         for up in reversed(self.ups):
-            h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
-            h = up(torch.cat([skipped.pop(), h], 1))
+            h = up(torch.cat([skipped.pop(), _doubled_bilinearly(h)], 1))
         return torch.sigmoid(self.last(h))
 
 
