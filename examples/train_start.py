@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dipsop.pictures import noise
-from dipsop.restoration.predictor import HeldOutPredictor, loss
-from dipsop.restoration.pretrained import SHIPPED_WIDTHS, save
+from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, loss, save_weights
 
 LIST = Path(__file__).with_suffix(".csv")
 SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
@@ -160,9 +159,9 @@ def train(lessons: Lessons, seconds: float, seed: int, out: Path) -> None:
             ratio = ratio.lerp(off / filling_off, 0.003 if steps > 1 else 1.0)
         if now > saved + 120:
             saved = now
-            save(average, out)
+            save_weights(average, out)
             print(f"{steps} steps, {now:.0f} s: error {float(ratio):.3f} of the filling's", flush=True)
-    save(average, out)
+    save_weights(average, out)
     print(f"{steps} steps: error {float(ratio):.3f} of the filling's; wrote {out}")
 
 

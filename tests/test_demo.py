@@ -1,20 +1,32 @@
-"""The demonstration and its example, small."""
+"""The demonstration, small."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import status
 from PIL import Image
+from scipy.optimize import minimize_scalar
 
-from dipsop import iter_restore
+from dipsop import PRESETS, iter_restore
 from dipsop.commands.demo import table
 from dipsop.jobs import demo, events
-from dipsop.jobs.demo import Curve, DemoJob, corrupted, figure, methods, record, sample
+from dipsop.jobs.curve import Curve
+from dipsop.jobs.demo import DemoJob, corrupted, figure, methods, record, sample
 from dipsop.pictures import images
 from dipsop.pictures.quality import psnr
-from dipsop.restoration.config import DEMO
+from dipsop.restoration.config import DEMO, PENALTIES
+from dipsop.restoration.whole_image import WholeImageFit
+
+NAMES = ["DIP-l2", "DIP-l1", "penalty 0.02", "penalty 0.1", "penalty 0.5", "dip"]
+
+
+def small_picture(path: Path, side: int) -> Path:
+    Image.fromarray((sample()[40 : 40 + side, :side] * 255).astype(np.uint8)).save(path)
+    return path
 
 
 def test_all_methods_start_from_the_same_network_on_the_same_schedule() -> None:
@@ -24,22 +36,39 @@ def test_all_methods_start_from_the_same_network_on_the_same_schedule() -> None:
         for c in configs.values()
     }
     assert len(shared) == 1
-    assert [c.alpha > 0 for c in configs.values()] == [False, False, True]
+    assert [c.alpha for c in configs.values()] == [0, 0, 0, 0, 0, None]
     y = corrupted(sample()[:32, :32])
     first = [next(iter(iter_restore(y, config))).network_output() for config in configs.values()]
-    np.testing.assert_array_equal(first[0], first[1])
-    np.testing.assert_array_equal(first[0], first[2])
+    for other in first[1:]:
+        np.testing.assert_array_equal(first[0], other)
 
 
-def test_the_sample_is_corrupted_on_three_tenths_of_its_values() -> None:
+def test_what_is_shown_is_the_preset_as_it_is() -> None:
+    assert DEMO["dip"] == PRESETS["dip"]
+    assert methods()["dip"] == PRESETS["dip"]
+
+
+@pytest.mark.parametrize("weight", PENALTIES)
+@pytest.mark.parametrize("error", [-0.9, -0.04, 0.0, 0.01, 0.3])
+def test_the_loss_of_a_penalty_is_the_least_over_s_of_the_penalized_square(weight: float, error: float) -> None:
+    fit = WholeImageFit(torch.zeros(1, 1, 32, 32), methods()[f"penalty {weight:g}"])
+    least = minimize_scalar(lambda s: 0.5 * (error + s) ** 2 + weight * abs(s), bounds=(-2, 2), options={"xatol": 1e-9})
+    assert float(fit._loss(torch.tensor([error]))) == pytest.approx(least.fun, abs=1e-6)
+
+
+def test_the_sample_is_corrupted_on_the_shares_that_are_said() -> None:
     clean = sample()
     assert clean.dtype == np.float32
-    assert (corrupted(clean) != clean).mean() == pytest.approx(0.3, abs=0.01)
+    assert clean.shape == (256, 256, 3)
+    assert (corrupted(clean, "random-valued") != clean).mean() == pytest.approx(0.3, abs=0.01)
+    black_or_white = corrupted(clean)
+    assert (black_or_white != clean).mean() == pytest.approx(0.5, abs=0.04)  # some were black before
+    assert set(np.unique(black_or_white[black_or_white != clean])) == {0, 1}
 
 
 def test_a_curve_compares_every_fifth_step_and_the_last() -> None:
     clean = sample()[:32, :32]
-    config = methods(steps=12)["DIP-SOP"]
+    config = methods(steps=12)["dip"]
     curve = Curve()
     for step in iter_restore(corrupted(clean), config):
         curve.add(step, clean)
@@ -48,42 +77,46 @@ def test_a_curve_compares_every_fifth_step_and_the_last() -> None:
     assert curve.final == psnr(last.network_output(), clean)
 
 
-def test_peak_and_final_are_those_of_the_curve() -> None:
-    curve = Curve([5, 10, 15], [20.0, 30.0, 25.0], 1.5)
-    assert (curve.peak, curve.peak_step, curve.final) == (30.0, 10, 25.0)
-    entries = record({"DIP-l1": curve}, DEMO)
-    assert table(entries).splitlines()[1].split() == ["DIP-l1", "30.00", "10", "25.00", "5.00", "1.5"]
-    entry = entries["DIP-l1"]
-    assert (entry["peak"], entry["final"], entry["seconds"]) == (30.0, 25.0, 1.5)
-    assert "peak 30.0 dB, final 25.0 dB" in figure({"DIP-l1": curve}).axes[0].get_legend().get_texts()[0].get_text()
+def test_peak_and_final_are_those_of_the_curve_and_the_best_penalty_is_drawn() -> None:
+    curves = {name: Curve([5, 10, 15], [20.0, 30.0, 25.0 + k], 1.5) for k, name in enumerate(NAMES)}
+    curve = curves["DIP-l1"]
+    assert (curve.peak, curve.peak_step, curve.final) == (30.0, 10, 26.0)
+    entries = record(curves, DEMO)
+    assert table(entries).splitlines()[2].split() == ["DIP,", "ℓ1", "30.00", "10", "26.00", "4.00", "1.5"]
+    assert (entries["DIP-l1"]["peak"], entries["DIP-l1"]["final"], entries["DIP-l1"]["seconds"]) == (30.0, 26.0, 1.5)
+    left, right = figure(curves).axes
+    told = [text.get_text() for text in left.get_legend().get_texts()]
+    assert told[1:3] == ["DIP, ℓ1: peak 30.0 dB, final 26.0 dB", "DIP + 0.5·|s|: peak 30.0 dB, final 29.0 dB"]
+    assert len(told) == 4
+    assert list(right.lines[1].get_ydata()) == [26.0, 27.0, 28.0, 29.0, 25.0]  # ℓ1, the weights, ℓ2
 
 
 def test_a_demonstration_stops_when_it_is_told_to(tmp_path: Path) -> None:
-    clean = tmp_path / "clean.png"
-    Image.fromarray((sample()[:24, :24] * 255).astype(np.uint8)).save(clean)
-    seen: list[object] = []
-    for event in demo.run(DemoJob(out=tmp_path, image=clean, steps=9), lambda: len(seen) >= 3):
+    clean, told = small_picture(tmp_path / "clean.png", 64), threading.Event()
+    seen = []
+    for event in demo.run(DemoJob(out=tmp_path, image=clean, steps=4000, device="cpu"), told.is_set):
         seen.append(event)
-    assert seen[0] == events.Begun(9, "DIP-l2")
-    assert seen[-1] == events.Stopped(0, 3)
-    assert len(seen) < 6
+        if isinstance(event, events.Underway) and event.done > 0:
+            told.set()
+    assert seen[0] == events.Begun(6 * 4000)
+    assert seen[-1] == events.Stopped(0, 6)
     assert not (tmp_path / "psnr_vs_iteration.json").exists()
 
 
 def test_the_command_writes_plot_and_record_and_prints_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clean = tmp_path / "clean.png"
-    Image.fromarray((sample()[:32, :32] * 255).astype(np.uint8)).save(clean)
-    assert status("demo", "--image", clean, "--steps", 6, "--out", tmp_path / "made", "--device", "cpu") == 0
+    clean = small_picture(tmp_path / "clean.png", 32)
+    options = ("--noise", "random-valued", "--steps", 6, "--out", tmp_path / "made", "--device", "cpu")
+    assert status("demo", "--image", clean, *options) == 0
     written = json.loads((tmp_path / "made" / "psnr_vs_iteration.json").read_text())
-    assert list(written) == ["DIP-l2", "DIP-l1", "DIP-SOP"]
+    assert list(written) == NAMES
     for entry in written.values():
         assert entry["curve"]["step"] == [5, 6]
         assert entry["final"] == entry["curve"]["psnr"][-1]
     assert images.load(tmp_path / "made" / "psnr_vs_iteration.png").samples.shape[1] > 500
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()] == ["method", "DIP-l2", "DIP-l1", "DIP-SOP", "wrote"]
+    assert [line.split()[0] for line in out.splitlines()] == ["method", *["DIP,"] * 2, *["DIP"] * 4, "wrote"]
 
 
 def test_with_a_truth_the_image_is_taken_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +132,8 @@ def test_with_a_truth_the_image_is_taken_as_it_is(tmp_path: Path, capsys: pytest
 def test_bad_input_is_named_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("demo", "--truth", "clean.png") == 2
     assert "--truth" in capsys.readouterr().err
+    assert status("demo", "--image", "y.png", "--truth", "x.png", "--noise", "random-valued") == 2
+    assert "--noise" in capsys.readouterr().err
     assert status("demo", "--image", tmp_path / "no.png", "--out", tmp_path / "made") == 1
     assert "no.png does not exist" in capsys.readouterr().err
     (tmp_path / "file").write_text("")

@@ -126,7 +126,7 @@ def test_held_out_fit_restores_half_salt_and_pepper():
 def test_whole_image_fit_pushes_the_corruption_into_u_and_v():
     clean = scene(64, 64)
     image, mask = random_valued(clean, 0.2, seed=0)
-    result = dipsop.restore(image, WholeImage(steps=250, width=16, alpha=20.0))
+    result = dipsop.restore(image, WholeImage(steps=250, width=16))
     assert psnr(result.image, clean) > psnr(image, clean) + 8
     s = result.sparse_corruption
     assert np.abs(s[mask]).mean() > 20 * np.abs(s[~mask]).mean()
@@ -204,7 +204,9 @@ def test_rate_of_u_and_v_means_the_same_at_two_sizes(corruption_step):
     image = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
     grown = []
     for picture in (image, np.tile(image, (2, 2, 1))):
-        config = WholeImage(steps=30, width=4, lr=1e-9, alpha=5e8, init_scale=1e-3, corruption_step=corruption_step)
+        config = WholeImage(
+            steps=30, width=4, lr=1e-9, alpha=5e8, init_scale=1e-3, bound=None, corruption_step=corruption_step
+        )
         fit = WholeImageFit(as_tensor(picture, CPU), config)
         torch.nn.init.zeros_(fit.network.last.weight)
         torch.nn.init.zeros_(fit.network.last.bias)
@@ -313,6 +315,8 @@ def test_lambda_is_none_where_the_mask_is_known():
         (WholeImage, "loss", ["l2"], "one of squared, absolute, huber"),
         (WholeImage, "corruption_step", ["jump"], "one of gradient, flow"),
         (WholeImage, "decay", ["linear"], "one of none, cosine"),
+        (WholeImage, "bound", [0, -0.2, np.inf], "above 0 and finite"),
+        (WholeImage, "huber_delta", [0, np.inf], "above 0 and finite"),
         (WholeImage, "width", [0], "1 or more"),
         (WholeImage, "skip_width", [0], "1 or more"),
         (WholeImage, "input_channels", [0], "1 or more"),

@@ -29,7 +29,10 @@ from dipsop.restoration.fit import Step, iter_restore
 CONFIGS = [
     dipsop.HeldOut(steps=9, rounds=3, crop=32, widths=(8, 8), flips=2),
     dipsop.WholeImage(steps=9, width=8, input_noise=0.03, decay="cosine"),
-    dipsop.WholeImage(steps=9, width=8, optimizer="sgd", random_factors=True, corruption_step="gradient"),
+    dipsop.WholeImage(steps=9, width=8, alpha=2.0),
+    dipsop.WholeImage(
+        steps=9, width=8, optimizer="sgd", random_factors=True, corruption_step="gradient", alpha=2.0, bound=None
+    ),
 ]
 
 

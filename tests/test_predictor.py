@@ -7,8 +7,14 @@ import torch
 import dipsop
 from dipsop import HeldOut
 from dipsop.pictures import noise
-from dipsop.restoration.predictor import HeldOutPredictor, Prediction, loss
-from dipsop.restoration.pretrained import SHIPPED_WIDTHS, pretrained_weights, save
+from dipsop.restoration.predictor import (
+    SHIPPED_WIDTHS,
+    HeldOutPredictor,
+    Prediction,
+    loss,
+    pretrained_weights,
+    save_weights,
+)
 
 
 def predictor():
@@ -78,7 +84,7 @@ def test_pretrained_weights_fit_grey_and_colour_and_nothing_else():
 
 def test_pretrained_weights_are_what_was_saved(tmp_path, monkeypatch):
     made = HeldOutPredictor(3, SHIPPED_WIDTHS)
-    save(made, tmp_path / "weights.npz")
+    save_weights(made, tmp_path / "weights.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
     monkeypatch.setattr("dipsop.restoration.pretrained._FILE", tmp_path / "weights.npz")
     read = pretrained_weights(3, SHIPPED_WIDTHS)

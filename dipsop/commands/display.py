@@ -39,6 +39,9 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
                     pass
                 case events.Preview() | events.Written() | events.Stopped():
                     pass
+                case events.Underway():
+                    stopping.kept = True
+                    bar.see_share(event)
                 case step:
                     stopping.kept = True
                     bar.see(step)
@@ -89,6 +92,11 @@ class Bar:
         if not self._quiet and time.monotonic() >= self._next:
             self._show(step)
 
+    def see_share(self, event: events.Underway) -> None:
+        """Show how far the parts are, if it is time for it."""
+        if not self._quiet and time.monotonic() >= self._next:
+            self._state(event.done, f"{event.parts}  {clock(event.seconds_left)} left")
+
     def say(self, state: str) -> None:
         """Show a few words instead of a step."""
         self._bar.update(self._task, state=state)
@@ -104,8 +112,11 @@ class Bar:
             f"step {step.iteration}/{self._steps}  loss {step.loss:.4f}  "
             f"{100 * step.fraction_corrupted:.1f} % corrupted  {clock(step.seconds_left)} left"
         )
+        self._state(step.done, state)
+
+    def _state(self, done: float, state: str) -> None:
         if self._terminal:
-            self._bar.update(self._task, completed=step.done, state=state)
+            self._bar.update(self._task, completed=done, state=state)
             self._bar.refresh()
         else:
             print(f"{self._title}  {state}".lstrip(), file=sys.stderr, flush=True)

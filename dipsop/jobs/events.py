@@ -75,6 +75,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Underway:
+    """How far the parts of the work are that go side by side."""
+
+    done: float  # share of all, [0, 1]
+    seconds_left: float
+    parts: str  # in words, those under way
+
+
+@dataclass(frozen=True)
 class Restored:
     """One picture of many is done."""
 

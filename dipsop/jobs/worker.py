@@ -1,5 +1,5 @@
 """A process that restores one picture: it reads the job from stdin, and says what comes of it on stdout, a line of JSON
-each. It ends when the process that started it does: stdin is held open by that one alone.
+each. It ends when the process that started it does: stdin is held open by that one alone. (`curve` is another such.)
 """
 
 import json
@@ -35,38 +35,46 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, note)
     job = from_dict(json.loads(sys.stdin.readline()))
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     last = 0.0
     try:
         for event in restore.run(job, told.is_set):
             match event:
                 case Done(report):
-                    _say(report)
+                    say(report)
                 case Begun() | Preview() | ShortOfMemory() | Finishing() | Written() | Stopped():
                     pass
                 case step:
                     kept = True
                     if time.monotonic() - last > SECONDS_BETWEEN_LINES:
                         last = time.monotonic()
-                        _say({"done": step.done, "left": step.seconds_left})
+                        say({"done": step.done, "left": step.seconds_left})
     except DipsopError as error:
-        _say({"error": str(error)})
+        say({"error": str(error)})
 
 
-def _say(what: Mapping[str, Any]) -> None:
+def say(what: Mapping[str, Any]) -> None:
+    """Write a line to the process that started this one."""
     sys.stdout.write(as_json(what) + "\n")
     sys.stdout.flush()
 
 
-def _leave_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+def leave_with_parent() -> None:
+    """End this process when stdin is closed."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
-def start(job: dict[str, Any], environment: dict[str, str]) -> "subprocess.Popen[str]":
+def start(
+    job: dict[str, Any], environment: dict[str, str], module: str = "dipsop.jobs.worker"
+) -> "subprocess.Popen[str]":
     """Start such a process, out of reach of the terminal's Ctrl-C: who starts it decides."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "dipsop.jobs.worker"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

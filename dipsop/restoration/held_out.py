@@ -4,7 +4,7 @@ It sees the observation with a random part of the values hidden, and distrusted 
 loss counts hidden values alone, each by its trust. A few times during the fit every value is predicted while hidden,
 and the residuals move (u, v) (detection.py). A step sees random crops, so its cost does not grow with the picture.
 
-The network starts from weights that are shipped (pretrained.py) or from random ones.
+The network starts from weights that are shipped or from random ones.
 """
 
 import copy
@@ -20,8 +20,7 @@ from dipsop.compute import may_ask
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
-from dipsop.restoration.predictor import HeldOutPredictor, loss
-from dipsop.restoration.pretrained import pretrained_weights
+from dipsop.restoration.predictor import HeldOutPredictor, loss, pretrained_weights
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 

@@ -5,11 +5,16 @@ filling; σ is the size of the details around. The network sees details and answ
 and a lawn are the same task at another contrast. Without that it learns nothing of use in the first thousand steps.
 
     prediction = filling + σ·first answer        scale b = σ·exp(second answer), how far off the prediction may be
+
+Weights that know how to predict values of photographs from their surroundings are shipped beside this file, as a start:
+every fit goes on from there on its own picture. examples/train_start.py made them, and says from what.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +25,10 @@ from dipsop.restoration.networks import PredictorUNet
 LEAST_SIGMA = 0.006
 MOST_DETAIL = 5.0  # in units of σ
 MOST_RATIO = 10.0  # of an error to its scale
+
+SHIPPED_WIDTHS = (32, 64, 96, 96)
+SHIPPED_CHANNELS = 3
+_SHIPPED = Path(__file__).with_name("pretrained.npz")
 
 
 class Prediction(NamedTuple):
@@ -106,3 +115,27 @@ def loss(prediction: Prediction, truth: Tensor, weight: Tensor) -> Tensor:
     # The scale learns from the error, the prediction does not learn from the scale: an edge matters as much as a sky.
     likelihood = mean(ratio + prediction.scale.log())
     return (mean(error) / (by_filling + 0.01) + 0.05 * likelihood).mean()
+
+
+def pretrained_weights(channels: int, widths: Sequence[int]) -> dict[str, Tensor] | None:
+    """Return the shipped weights of a `HeldOutPredictor` of three channels, or None where they do not fit the picture.
+
+    Parameters
+    ----------
+    channels : int
+        Of the picture: 1, which goes through as three equal ones, or 3.
+    widths : sequence of int
+        The network asked for.
+    """
+    if channels not in (1, SHIPPED_CHANNELS) or tuple(widths) != SHIPPED_WIDTHS:
+        return None
+    with np.load(_SHIPPED, allow_pickle=False) as weights:
+        return {name: torch.from_numpy(weights[name].astype(np.float32)) for name in weights.files}
+
+
+def save_weights(predictor: nn.Module, path: Path) -> None:
+    """Write the weights in half precision, half the size; the network computes in less."""
+    arrays = {name: weight.detach().cpu().numpy().astype(np.float16) for name, weight in predictor.state_dict().items()}
+    temporary = path.with_name(path.name + ".part.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)

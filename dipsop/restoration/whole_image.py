@@ -1,7 +1,12 @@
 """Deep image prior with a sparse part: y = f(θ; z) + u∘u − v∘v over the whole picture at every step.
 
-θ descends the mean over the values of a loss on r = f + s − y; u and v follow r itself, per entry, at the discrepant
-rate. With the squared loss, SGD and the explicit step this is the published recipe; α = 0 is plain deep image prior.
+θ, u and v descend one loss ρ on r = f + s − y, averaged over the values. What drives (u, v) is the residual itself,
+clipped at ±d: it has the sign of ρ′(r), so that every step of theirs goes down the same loss, at a rate that differs
+from value to value (a preconditioner; with the squared loss and no d it is the gradient). Without the clip a black
+value on dark ground would leave ten times later than one on bright ground, when the network has long learned it.
+
+With α given, (u, v) move α times as fast as θ, all the while. With SGD, the squared loss and the explicit step this is
+the published recipe; α = 0 is plain deep image prior. With α = None they find their own pace (pace.py).
 
 Deviation from the published code: there u, v descend the mean too, so that their rate changes meaning with the size of
 the picture; here it is per entry, and equal to theirs at 512×512 in colour (dipsop.restoration.config).
@@ -22,10 +27,8 @@ from torch import Tensor
 from dipsop.compute import autocast
 from dipsop.restoration.config import WholeImage
 from dipsop.restoration.networks import SkipUNet
+from dipsop.restoration.pace import FOUND, Pace
 from dipsop.sop import DiscrepantRates, SparseCorruption
-
-HUBER_DELTA = 0.02  # where the Huber loss turns linear: above the fit's own error, below the corruption
-FOUND = 0.02  # |s| above which a value counts as found corrupted; the switch leaves little in between
 
 
 class WholeImageFit:
@@ -42,7 +45,8 @@ class WholeImageFit:
         begin = time.perf_counter()
         self.y, self.config = y, config
         channels, height, width = y.shape[1:]
-        self.discrepant = DiscrepantRates(lr=config.lr, alpha=config.alpha, init_scale=config.init_scale)
+        # At its own pace, α is not one number.
+        self.discrepant = DiscrepantRates(lr=config.lr, alpha=config.alpha or 0.0, init_scale=config.init_scale)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             network = SkipUNet(config.input_channels, channels, [config.width] * 5, config.skip_width)
@@ -56,28 +60,34 @@ class WholeImageFit:
             if config.random_factors
             else SparseCorruption.constant(torch.full(shape, config.init_scale, device=y.device))
         )
+        self.pace = (
+            Pace(y, config.bound, config.init_scale, random)
+            if config.alpha is None and config.bound is not None
+            else None
+        )
         self._random = torch.Generator(y.device).manual_seed(config.seed)
         optimizer = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.Adam
         self._optimizer = optimizer(self.network.parameters(), lr=config.lr)
         self._output: Tensor | None = None
+        self._taken = 0
         self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
         f = self._generate(self._perturbed_input())
-        residual = f + self.corruption.value - self.y
-        loss = self._loss(residual)
+        s = self.corruption.value
+        residual = f + s - self.y
+        loss = self._loss(self.pace.loss_residual(residual) if self.pace else residual)
         self._optimizer.zero_grad()
         loss.backward()
         decay = 0.5 * (1 + math.cos(math.pi * done)) if self.config.decay == "cosine" else 1.0
         for group in self._optimizer.param_groups:
             group["lr"] = decay * self.discrepant.lr
         self._optimizer.step()
-        with torch.no_grad():
-            s = self.corruption
-            move = s.gradient_step if self.config.corruption_step == "gradient" else s.flow_step
-            move(residual.detach(), decay * self.discrepant.corruption_rate)
         self._output = f.detach()
+        with torch.no_grad():
+            self._move_corruption(self._output, residual.detach(), s, decay, done)
+        self._taken += 1
         return loss.detach()
 
     def network_output(self, flips: int | None = None) -> Tensor:
@@ -93,12 +103,13 @@ class WholeImageFit:
         return self.corruption
 
     def effective_lambda(self) -> float:
-        """λ = −log γ / (2α)."""
-        return self.discrepant.effective_lambda
+        """λ = −log γ / (2α), with all the rates so far in the place of α where (u, v) go at their own pace."""
+        return self.pace.effective_lambda() if self.pace else self.discrepant.effective_lambda
 
     def rates(self) -> str:
         """The rates, for a message."""
-        return f"lr {self.config.lr:g}, alpha {self.config.alpha:g}"
+        alpha = "u and v at their own pace" if self.config.alpha is None else f"alpha {self.config.alpha:g}"
+        return f"lr {self.config.lr:g}, {alpha}"
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on: tensors, numbers and containers of them."""
@@ -108,6 +119,8 @@ class WholeImageFit:
             "u": self.corruption.u,
             "v": self.corruption.v,
             "random": self._random.get_state(),
+            "taken": self._taken,
+            "pace": self.pace.state() if self.pace else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -117,10 +130,25 @@ class WholeImageFit:
         self.corruption.u.copy_(state["u"])
         self.corruption.v.copy_(state["v"])
         self._random.set_state(state["random"])
+        self._taken = state["taken"]
+        if self.pace:
+            self.pace.load(state["pace"])
 
     def seconds_aside_left(self) -> float:
         """Nothing but steps is left to do."""
         return 0.0
+
+    def _move_corruption(self, f: Tensor, residual: Tensor, s: Tensor, decay: float, done: float) -> None:
+        if self.pace:
+            drive = self.pace.drive(f, residual, s, self._taken, done)
+            if drive is not None:
+                self.corruption.flow_step(drive, 1.0)
+            return
+        bound = self.config.bound
+        clipped = residual if bound is None else residual.clamp(-bound, bound)
+        explicit = self.config.corruption_step == "gradient"
+        move = self.corruption.gradient_step if explicit else self.corruption.flow_step
+        move(clipped, decay * self.discrepant.corruption_rate)
 
     def _perturbed_input(self) -> Tensor:
         if self.config.input_noise == 0:
@@ -139,4 +167,4 @@ class WholeImageFit:
             return residual.square().mean()
         if self.config.loss == "absolute":
             return residual.abs().mean()
-        return F.huber_loss(residual, torch.zeros_like(residual), delta=HUBER_DELTA)
+        return F.huber_loss(residual, torch.zeros_like(residual), delta=self.config.huber_delta)

@@ -1,0 +1,134 @@
+"""The pace of u and v in a whole-image fit that is given no α: when corruption leaves, and how far off it has to be.
+
+A network fitted to a corrupted picture learns the picture first and the corruption later; when, depends on the picture,
+its size, the kind of corruption and its share. So the time is read from the fit as it runs, at values that θ does not
+see, and no choice below belongs to a picture.
+"""
+
+import math
+from statistics import fmean
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dipsop.sop import effective_lambda
+
+FOUND = 0.02  # |s| above which a value counts as found corrupted; the switch leaves little in between
+
+HELD_OUT = 0.05  # share of the values that θ does not see before the release
+MOST_ERROR = 0.5  # an error counts up to here
+LOOK_BACK = 0.7  # of the steps so far: the error since then has to be falling
+FIRST_STEP, LATEST = 50, 0.5  # no release before this step, and none after this share of the budget
+WINDOW = 0.15  # in units of the step of release: how long values that are off by d or more take to leave
+AFTERWARDS = 0.45  # how much further (u, v) come in every e-fold of the steps after that
+THROWN = 0.7  # where u or v has arrived when its value has left: u² near ½
+BETWEEN_QUESTIONS, BETWEEN_BOUNDS = 10, 25  # steps
+BOX = 7  # pixels
+
+
+class Pace:
+    """What holds (u, v) back, and what they follow once they are released.
+
+    A few values, drawn by the seed, stay out of θ's loss at first. Their error falls while the network learns what they
+    have in common with their surroundings; corruption has nothing in common with its surroundings, and where the
+    network begins to learn it, the error stops falling. There, at step T, is the release: the values that were held out
+    join, and (u, v) begin to follow the residual in units of d,
+
+        u ← u·exp(−2η·clip(r/d, ±1)),   v ← v·exp(+2η·clip(r/d, ±1)),   η = ½·log(0.7/γ)·Δa.
+
+    A value that is off by d or more has left when a, the sum of Δa, is 1, which takes 0.15·T steps. From then on a
+    grows with the logarithm of the steps, and values that are off by d/a leave.
+
+    Parameters
+    ----------
+    y : Tensor (1, C, H, W)
+    bound : float
+        d, on the average. It goes with the mean error around a value, up to three times up and down: where the network
+        is off everywhere, to be off means less.
+    init_scale : float
+        γ.
+    random : torch.Generator
+        Draws the values that are held out.
+    """
+
+    def __init__(self, y: Tensor, bound: float, init_scale: float, random: torch.Generator) -> None:
+        self.y, self.bound, self.init_scale = y, bound, init_scale
+        self.seen = (torch.rand(y.shape, generator=random) >= HELD_OUT).to(y)
+        self.bounds = torch.full_like(y, bound)
+        self.release: int | None = None  # T
+        self.progress = 0.0  # a
+        self._errors: list[float] = []  # on the held-out values, at every step
+        self._unread: list[Tensor] = []  # those that are still on the device
+
+    def loss_residual(self, residual: Tensor) -> Tensor:
+        """The residual as θ's loss sees it: 0 where a value is held out."""
+        return residual * self.seen if self.release is None else residual
+
+    def drive(self, f: Tensor, residual: Tensor, s: Tensor, taken: int, done: float) -> Tensor | None:
+        """Return what u and v follow in this step, η·clip(r/d, ±1); None before the release.
+
+        Where a value has left, s follows f at once: η = 1 / (4|s|) makes its residual 0 to first order, so that it
+        does not pull at θ.
+        """
+        distance = (f - self.y).abs()
+        if self.release is None:
+            self._watch(distance, taken, done)
+        if self.release is None:
+            return None
+        since = taken - self.release
+        if since % BETWEEN_BOUNDS == 0:
+            self.bounds = self.bound * _relative(distance)
+        growth = 1 / (WINDOW * self.release) if since <= WINDOW * self.release else AFTERWARDS / taken
+        self.progress += growth
+        follow = 0.5 * math.log(THROWN / self.init_scale) * growth * (residual / self.bounds).clamp_(-1, 1)
+        size = s.abs()
+        sharing = residual.numel() / s.numel()
+        return torch.where(size > FOUND, (residual / (4 * sharing * size)).clamp_(-1, 1), follow)
+
+    def effective_lambda(self) -> float:
+        """λ = −log γ / (2Ση): how far off a value has to be, all the while, to have left by now; the median."""
+        if self.progress == 0:
+            return math.inf
+        rates = 0.5 * math.log(THROWN / self.init_scale) * self.progress / float(self.bounds.median())
+        return effective_lambda(rates, self.init_scale)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, and the seed does not say."""
+        self._read()
+        return {"bounds": self.bounds, "release": self.release, "progress": self.progress, "errors": self._errors}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.bounds, self.release = state["bounds"].clone(), state["release"]
+        self.progress, self._errors = state["progress"], list(state["errors"])
+
+    def _watch(self, distance: Tensor, taken: int, done: float) -> None:
+        """See whether this is the step of release."""
+        held_out = 1 - self.seen
+        self._unread.append((distance.clamp(max=MOST_ERROR) * held_out).sum() / held_out.sum())
+        if done >= LATEST:
+            self.release = max(taken, 1)
+        elif taken >= FIRST_STEP and taken % BETWEEN_QUESTIONS == 0:
+            self._read()
+            lately = self._errors[int(LOOK_BACK * taken) :]
+            half = len(lately) // 2
+            if fmean(lately[half:]) >= fmean(lately[:half]):
+                self.release = taken
+
+    def _read(self) -> None:
+        """Bring the errors from the device."""
+        if self._unread:
+            self._errors += torch.stack(self._unread).tolist()
+            self._unread = []
+
+
+def _relative(distance: Tensor) -> Tensor:
+    """The mean distance around every value over that of the picture, 1/3 to 3; single large ones count less."""
+    around = _box_mean(torch.minimum(distance, 2 * _box_mean(distance)))
+    return (around / around.mean()).clamp_(1 / 3, 3)
+
+
+def _box_mean(values: Tensor) -> Tensor:
+    return F.avg_pool2d(values, BOX, stride=1, padding=BOX // 2, count_include_pad=False)

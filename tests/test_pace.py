@@ -1,0 +1,122 @@
+"""When corruption leaves in the preset dip, and what (u, v) follow then."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import dipsop
+from dipsop.pictures.noise import salt_and_pepper
+from dipsop.pictures.quality import psnr
+from dipsop.restoration import pace
+from dipsop.restoration.pace import FOUND, Pace
+from dipsop.sop import SparseCorruption
+
+Y = torch.zeros(1, 3, 24, 24)
+
+
+def held_back(y=Y, bound=0.2):
+    return Pace(y, bound, 1e-5, torch.Generator().manual_seed(0))
+
+
+def released_at(errors):
+    """The step of release of a fit whose output is off by so much everywhere, of twice as many steps."""
+    held = held_back()
+    for taken, error in enumerate(errors):
+        f = torch.full_like(Y, error)
+        held.drive(f, f, torch.zeros_like(Y), taken, taken / (2 * len(errors)))
+        if held.release is not None:
+            return held.release
+    return None
+
+
+def test_values_held_out_do_not_pull_at_theta_before_the_release():
+    held = held_back()
+    residual = torch.ones_like(Y)
+    share = 1 - held.loss_residual(residual).mean().item()
+    assert share == pytest.approx(pace.HELD_OUT, abs=0.015)
+    held.release = 50
+    assert torch.equal(held.loss_residual(residual), residual)
+
+
+@pytest.mark.parametrize("turn", [60, 120, 300])
+def test_release_comes_soon_after_the_held_out_error_has_stopped_falling(turn):
+    release = released_at([0.1 + 0.3 * abs(1 - k / turn) for k in range(2 * turn)])
+    assert turn < release < 1.2 * turn + pace.BETWEEN_QUESTIONS
+
+
+def test_release_waits_while_the_error_falls_but_not_beyond_half_the_budget():
+    falling = [0.4 * 0.99**k for k in range(300)]
+    assert released_at(falling) is None
+    held = held_back()
+    f = torch.full_like(Y, 0.1)
+    for taken in range(9):
+        held.drive(f, f, torch.zeros_like(Y), taken, taken / 10)
+    assert held.release == 5
+
+
+def follow(held, f, steps, release):
+    """Let (u, v) follow a network that stands still at f; returns s after every step."""
+    held.release, course = release, []
+    corruption = SparseCorruption.constant(torch.full_like(held.y, 1e-5))
+    for taken in range(release, release + steps):
+        s = corruption.value
+        corruption.flow_step(held.drive(f, f + s - held.y, s, taken, 0.6), 1.0)
+        course.append(corruption.value)
+    return course
+
+
+def test_what_is_off_by_the_bound_or_more_leaves_together_within_the_window():
+    f = torch.zeros_like(Y)
+    f[..., ::2, :] = 0.21
+    f[..., ::4, :] = -0.9  # far off, and no faster for it
+    held = held_back()
+    course = follow(held, f, 40, release=200)  # the window: 30 steps
+    assert course[20].abs().max() < FOUND
+    assert (course[33].abs() > FOUND)[..., ::2, :].all()
+    assert (course[33][..., 1::2, :] == 0).all()
+    torch.testing.assert_close(course[39][..., ::2, :], -f[..., ::2, :], atol=1e-3, rtol=0)  # f + s = y
+
+
+def test_what_is_off_by_half_the_bound_leaves_when_progress_has_come_twice_as_far():
+    held = held_back()
+    course = follow(held, torch.full_like(Y, 0.1), 2000, release=100)
+    left = next(k for k, s in enumerate(course) if s.abs().max() > FOUND)
+    progress = 1 + pace.AFTERWARDS * math.log((100 + left) / 115)
+    found_at = math.log(FOUND**0.5 / 1e-5) / math.log(pace.THROWN / 1e-5)  # what is off by the bound is found there
+    assert progress == pytest.approx(2 * found_at, rel=0.03)
+
+
+def test_lambda_is_the_least_error_that_has_left_by_now():
+    held = held_back()
+    assert held.effective_lambda() == math.inf
+    follow(held, torch.full_like(Y, 0.05), 600, release=200)
+    assert held.progress == pytest.approx(1 + pace.AFTERWARDS * math.log(800 / 230), abs=0.05)
+    assert held.effective_lambda() == pytest.approx(0.2 / held.progress, rel=0.05)
+
+
+def test_where_the_network_is_off_everywhere_to_be_off_means_less():
+    distance = torch.full((1, 1, 40, 40), 0.01)
+    distance[..., 20:] = 0.03
+    distance[..., 5, 5] = 1.0  # one value that is far off does not make its surroundings uncertain
+    relative = pace._relative(distance)
+    assert relative[..., 35].mean() == pytest.approx(1.5, rel=0.05)
+    assert relative[..., 12].mean() == pytest.approx(0.5, rel=0.05)
+    assert relative[..., 6, 6].item() < 0.8
+
+
+def test_dip_holds_half_the_values_of_a_picture_and_ends_at_its_peak():
+    from skimage.data import astronaut
+
+    clean = astronaut()[40:136, 170:266].astype(np.float32) / 255
+    y, _ = salt_and_pepper(clean, 0.5, seed=0)
+    course = []
+    for step in dipsop.iter_restore(y, dipsop.WholeImage(steps=400, width=16)):
+        if step.iteration % 20 == 0:
+            course.append(psnr(step.network_output(), clean))
+    found, off = step.restoration().corrupted, np.abs(y - clean) > 0.1
+    assert course[-1] > max(course) - 0.1
+    assert course[-1] > 24
+    assert found[off].mean() > 0.97
+    assert found[y == clean].mean() < 0.06
