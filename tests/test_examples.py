@@ -9,6 +9,8 @@ from pathlib import Path
 import before_after
 import benchmark_classification
 import benchmark_restoration
+import deep_image_prior
+import effective_lambda
 import gallery
 import label_noise_curves
 import numpy as np
@@ -39,6 +41,31 @@ def test_before_after_shows_three_parts_side_by_side(sample, tmp_path):
     picture = images.load(out).values
     assert picture.shape == (40, 3 * 48 + 2 * before_after.GAP, 3)
     assert (picture[:, :48] == images.load(sample).values).all()
+
+
+def test_dip_is_compared_with_the_peak_of_l1_and_fits_are_not_made_again(sample, tmp_path, capsys):
+    asked = [str(sample), "--crop", "4", "36", "--corruptions", "random-valued:0.3", "--steps", "4", "--jobs", "1"]
+    deep_image_prior.main([*asked, "--seeds", "0", "--out", str(tmp_path)])
+    first = json.loads((tmp_path / "deep_image_prior.json").read_text())["runs"]
+    assert [(run["method"], run["side"], run["release"]) for run in first] == [("dip", 32, 2), ("DIP-l1", 32, None)]
+    ours, rival = first
+    assert f"{ours['final'] - rival['peak']:+.2f}" in capsys.readouterr().out
+    assert rival["peak"] >= rival["final"]
+    deep_image_prior.main([*asked, "--seeds", "0", "1", "--methods", "dip", "--out", str(tmp_path)])
+    runs = json.loads((tmp_path / "deep_image_prior.json").read_text())["runs"]
+    assert runs[:2] == first
+    assert [run["seed"] for run in runs] == [0, 0, 1]
+
+
+def test_pairs_of_rate_and_start_are_drawn_against_alpha_and_lambda(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(effective_lambda, "LAMBDAS", (0.1, 0.2))
+    monkeypatch.setattr(effective_lambda, "INIT_SCALES", (1e-5,))
+    effective_lambda.main(["--steps", "1", "--jobs", "1", "--out", str(tmp_path / "lambda.png")])
+    points = json.loads((tmp_path / "lambda.json").read_text())
+    assert [point[:2] for point in points] == [[1e-5, 0.1], [1e-5, 0.2]]
+    assert points[0][2] == pytest.approx(2 * points[1][2])  # twice the λ, half the α
+    assert images.load(tmp_path / "lambda.png").samples.size > 0
+    assert "| 1e-05 | 0.2 | 28.78 |" in capsys.readouterr().out
 
 
 def test_benchmark_measures_methods_on_corrupted_pictures(sample, tmp_path, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit, flipped, unflipped
 from dipsop.restoration.networks import SkipUNet
 from dipsop.restoration.whole_image import WholeImageFit
-from dipsop.sop import SparseCorruption
+from dipsop.sop import SparseCorruption, alpha_for
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -130,6 +130,20 @@ def test_whole_image_fit_pushes_the_corruption_into_u_and_v():
     assert psnr(result.image, clean) > psnr(image, clean) + 8
     s = result.sparse_corruption
     assert np.abs(s[mask]).mean() > 20 * np.abs(s[~mask]).mean()
+
+
+def test_pairs_of_rate_and_start_with_one_lambda_find_the_same():
+    clean = scene(48, 48)
+    image, mask = random_valued(clean, 0.3, seed=0)
+
+    def found(init_scale, lam):
+        config = WholeImage(steps=120, width=8, alpha=alpha_for(lam, init_scale), init_scale=init_scale)
+        return dipsop.restore(image, config).corrupted[mask].mean()
+
+    same = [found(init_scale, 0.06) for init_scale in (1e-5, 1e-8)]
+    assert same[0] == pytest.approx(same[1], abs=0.03)
+    assert abs(found(1e-5, 0.09) - same[0]) > 0.06
+    assert abs(found(1e-8, 0.04) - same[1]) > 0.06
 
 
 def test_deep_image_prior_without_rate_of_u_and_v_finds_nothing():

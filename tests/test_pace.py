@@ -16,8 +16,8 @@ from dipsop.sop import SparseCorruption
 Y = torch.zeros(1, 3, 24, 24)
 
 
-def held_back(y=Y, bound=0.2):
-    return Pace(y, bound, 1e-5, torch.Generator().manual_seed(0))
+def held_back(shared=False):
+    return Pace(Y, 0.2, 1e-5, shared, torch.Generator().manual_seed(0))
 
 
 def released_at(errors):
@@ -94,6 +94,14 @@ def test_lambda_is_the_least_error_that_has_left_by_now():
     follow(held, torch.full_like(Y, 0.05), 600, release=200)
     assert held.progress == pytest.approx(1 + pace.AFTERWARDS * math.log(800 / 230), abs=0.05)
     assert held.effective_lambda() == pytest.approx(0.2 / held.progress, rel=0.05)
+
+
+def test_channels_that_share_leave_together_each_with_its_sign():
+    f = torch.zeros_like(Y)
+    f[:, 0], f[:, 1], f[:, 2] = 0.9, -0.9, 0.1  # by itself, the last would leave much later
+    apart, together = (follow(held_back(shared), f, 45, release=200)[-1] for shared in (False, True))
+    assert apart[:, 2].abs().max() < FOUND
+    torch.testing.assert_close(together, -f, atol=1e-3, rtol=0)
 
 
 def test_where_the_network_is_off_everywhere_to_be_off_means_less():

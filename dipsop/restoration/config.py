@@ -200,7 +200,8 @@ class WholeImage(FitConfig):
     input_noise : float >= 0
         σ of the fresh noise added to z at every step.
     shared_corruption : bool
-        One (u, v) for all channels of a pixel instead of one for every value.
+        Corruption hits whole pixels: their channels are found together. With an alpha, one (u, v) for all channels of a
+        pixel instead of one for every value.
     """
 
     optimizer: Optimizer = "adam"

@@ -56,8 +56,8 @@ class Restoration:
         f alone.
     sparse_corruption : the same shape
         u∘u − v∘v: what was wrong with a value; positive where it is too bright. Where corruption was found,
-        f + s = y; with `shared_corruption` a held-out fit finds the channels of a pixel together, each with an s of its
-        own, and a whole-image fit has one s for all of them.
+        f + s = y; with `shared_corruption` the channels of a pixel are found together, each with an s of its own (a
+        whole-image fit with an alpha has one s for all of them).
     corrupted : bool, the same shape
         Where corruption was found.
     effective_lambda : float or None

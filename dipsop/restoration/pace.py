@@ -49,12 +49,14 @@ class Pace:
         is off everywhere, to be off means less.
     init_scale : float
         γ.
+    shared : bool
+        The channels of a pixel leave together: each follows the mean of what all of them are off by, with its own sign.
     random : torch.Generator
         Draws the values that are held out.
     """
 
-    def __init__(self, y: Tensor, bound: float, init_scale: float, random: torch.Generator) -> None:
-        self.y, self.bound, self.init_scale = y, bound, init_scale
+    def __init__(self, y: Tensor, bound: float, init_scale: float, shared: bool, random: torch.Generator) -> None:
+        self.y, self.bound, self.init_scale, self.shared = y, bound, init_scale, shared
         self.seen = (torch.rand(y.shape, generator=random) >= HELD_OUT).to(y)
         self.bounds = torch.full_like(y, bound)
         self.release: int | None = None  # T
@@ -82,10 +84,12 @@ class Pace:
             self.bounds = self.bound * _relative(distance)
         growth = 1 / (WINDOW * self.release) if since <= WINDOW * self.release else AFTERWARDS / taken
         self.progress += growth
-        follow = 0.5 * math.log(THROWN / self.init_scale) * growth * (residual / self.bounds).clamp_(-1, 1)
+        units = (residual / self.bounds).clamp_(-1, 1)
+        if self.shared:
+            units = units.sign() * units.abs().mean(1, keepdim=True)
+        follow = 0.5 * math.log(THROWN / self.init_scale) * growth * units
         size = s.abs()
-        sharing = residual.numel() / s.numel()
-        return torch.where(size > FOUND, (residual / (4 * sharing * size)).clamp_(-1, 1), follow)
+        return torch.where(size > FOUND, (residual / (4 * size)).clamp_(-1, 1), follow)
 
     def effective_lambda(self) -> float:
         """λ = −log γ / (2Ση): how far off a value has to be, all the while, to have left by now; the median."""

@@ -54,14 +54,15 @@ class WholeImageFit:
         z = 0.1 * torch.rand(1, config.input_channels, *network.input_size(height, width), generator=random)
         self.z = z.to(y.device, memory_format=torch.channels_last)
         self.network = network.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        shape = (1, 1 if config.shared_corruption else channels, height, width)
+        one_for_all = config.shared_corruption and config.alpha is not None
+        shape = (1, 1 if one_for_all else channels, height, width)
         self.corruption = (
             SparseCorruption.random(shape, config.init_scale, random, y.device)
             if config.random_factors
             else SparseCorruption.constant(torch.full(shape, config.init_scale, device=y.device))
         )
         self.pace = (
-            Pace(y, config.bound, config.init_scale, random)
+            Pace(y, config.bound, config.init_scale, config.shared_corruption, random)
             if config.alpha is None and config.bound is not None
             else None
         )
@@ -96,7 +97,8 @@ class WholeImageFit:
 
     def found(self) -> Tensor:
         """Where corruption was found, bool (1, C, H, W)."""
-        return (self.corruption.value.abs() > FOUND).expand_as(self.y)
+        found = self.corruption.value.abs() > FOUND
+        return (found.any(1, keepdim=True) if self.config.shared_corruption else found).expand_as(self.y)
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) as they stand."""
