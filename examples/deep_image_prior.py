@@ -4,13 +4,14 @@
 
 Both start from the same network and the same z, and have the same schedule. DIP-ℓ1 is credited with the best step of
 its course, which only one who knows the truth can stop at; dip with the state in which it ends. Every fit has a process
-and a thread of its own, two side by side. Fits that the record in --out already has are not made again.
+and a thread of its own, two side by side. Fits that the record in --out already has are not made again: take another
+--out after a change of the preset.
 """
 
 import argparse
 import itertools
 import json
-import platform
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from benchmark_restoration import machine
 
 import dipsop
 from dipsop.compute import tune_process
 from dipsop.pictures import images, noise
 from dipsop.pictures.quality import psnr
 
-LOOKS = 60  # how often a course is compared with the truth
+EVERY = 5  # steps between comparisons with the truth
 PLAIN_TO_SEE = 0.1  # a corrupted value that is off by less is not looked for in the share found
 CORRUPTIONS = [
     *("salt-and-pepper:0.3", "salt-and-pepper:0.5", "salt-and-pepper:0.7"),
@@ -45,7 +47,7 @@ class Run:
     """
 
     picture: str
-    side: int | None
+    crop: Sequence[int] | None
     corruption: str
     seed: int
     method: str
@@ -60,7 +62,7 @@ class Run:
     seconds: float
 
 
-TASK = ("picture", "side", "corruption", "seed", "method", "steps")
+TASK = ("picture", "crop", "corruption", "seed", "method", "steps")
 
 
 def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, method: str, steps: int) -> Run:
@@ -77,15 +79,15 @@ def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, meth
     y = (np.rint(y * 255) / 255).astype(np.float32)
     start, course = time.process_time(), []
     for step in dipsop.iter_restore(y, replace(METHODS[method], steps=steps, seed=seed)):
-        if step.iteration % max(1, steps // LOOKS) == 0 or step.iteration == steps:
+        if step.iteration % EVERY == 0 or step.iteration == steps:
             course.append((psnr(step.network_output(), clean), step.iteration))
     seconds = time.process_time() - start
     found, plain = step.restoration().corrupted, np.abs(y - clean) > PLAIN_TO_SEE
     peak, peak_step = max(course)
-    pace = step.state()["fit"]["pace"]
+    released = step.state()["fit"]["release"]
     return Run(
         picture=path.stem,
-        side=crop[1] - crop[0] if crop else None,
+        crop=crop,
         corruption=corruption,
         seed=seed,
         method=method,
@@ -96,7 +98,7 @@ def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, meth
         found=float(found[mask].mean()),
         found_plain=float(found[mask & plain].mean()),
         false_alarms=float(found[~mask].mean()),
-        release=pace["release"] if pace else None,
+        release=released["step"] if released else None,
         seconds=seconds,
     )
 
@@ -106,18 +108,18 @@ def table(runs: Sequence[Run]) -> str:
     rows = ["| picture | corruption | steps | DIP-ℓ1, peak | dip, end | lead | below its peak | found | false alarms |"]
     rows.append("|---|---|---|---|---|---|---|---|---|")
     leads = []
-    groups: dict[tuple[str, int | None, str, int], dict[str, dict[int, Run]]] = {}
+    groups: dict[tuple[Any, ...], dict[str, dict[int, Run]]] = {}
     for r in runs:
-        key = (r.picture, r.side, r.corruption, r.steps)
+        key = (r.picture, tuple(r.crop or ()), r.corruption, r.steps)
         groups.setdefault(key, {name: {} for name in METHODS})[r.method][r.seed] = r
-    for (picture, side, corruption, steps), both in groups.items():
+    for (picture, crop, corruption, steps), both in groups.items():
         seeds = sorted(set(both["dip"]) & set(both["DIP-l1"]))
         if not seeds:
             continue
         ours, rival = ([both[name][seed] for seed in seeds] for name in METHODS)
         lead = [o.final - r.peak for o, r in zip(ours, rival, strict=True)]
         leads.append(float(np.mean(lead)))
-        size = f"{picture} {side}×{side}" if side else f"{picture}, whole"
+        size = f"{picture} {crop[0]}:{crop[1]}" if crop else f"{picture}, whole"
         rows.append(
             f"| {size} | {corruption.replace(':', ' ')} | {steps} | {np.mean([r.peak for r in rival]):.2f} "
             f"| {np.mean([o.final for o in ours]):.2f} | {np.mean(lead):+.2f} ({min(lead):+.2f}) "
@@ -148,19 +150,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parsed(arguments)
     record = a.out / "deep_image_prior.json"
     runs = [Run(**entry) for entry in json.loads(record.read_text())["runs"]] if record.exists() else []
-    made = {tuple(asdict(r)[name] for name in TASK) for r in runs}
-    side = a.crop[1] - a.crop[0] if a.crop else None
+    made = [[asdict(r)[name] for name in TASK] for r in runs]
     tasks = [
         (path, a.crop, corruption, seed, method, a.steps)
         for seed, path, corruption, method in itertools.product(a.seeds, a.images, a.corruptions, a.methods)
-        if (path.stem, side, corruption, seed, method, a.steps) not in made
+        if [path.stem, a.crop, corruption, seed, method, a.steps] not in made
     ]
     a.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(a.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for one in pool.map(run, *zip(*tasks, strict=True)) if tasks else ():
             runs.append(one)
-            kept: dict[str, Any] = {"processor": platform.processor() or platform.machine()}
-            record.write_text(json.dumps(kept | {"runs": [asdict(r) for r in runs]}, indent=1) + "\n")
+            header = {"command": sys.argv, **machine(), "config": asdict(DIP)}
+            record.write_text(json.dumps(header | {"runs": [asdict(r) for r in runs]}, indent=1) + "\n")
             said = f"{one.picture} {one.corruption} seed {one.seed} {one.method}"
             print(f"{said}: peak {one.peak:.2f}, final {one.final:.2f}", flush=True)
     print(table(runs))

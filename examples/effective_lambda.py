@@ -3,13 +3,14 @@
 A deep image prior with (u, v) is fitted to a corrupted crop, once for every pair (γ, α) of a grid of γ and λ. Against
 α, the share of the corruption that is found and the PSNR of f make a curve for every γ; against λ the curves fall onto
 each other: u∘u is of order one where the residual, summed over the steps times their rate, comes to λ. (At larger γ the
-switch is softer, and the curves come apart a little.)
+switch is softer, and the curves come apart a little.) The residual is clipped at 0.2, as in the preset dip.
 
-    python examples/effective_lambda.py --out images/effective_lambda.png
+    python examples/effective_lambda.py --out examples/benchmark/effective_lambda.png
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from benchmark_restoration import machine
 
 import dipsop
 from dipsop.compute import tune_process
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
     parser.add_argument("--out", type=Path, default=Path("effective_lambda.png"))
     a = parser.parse_args(arguments)
+    a.out.parent.mkdir(parents=True, exist_ok=True)
     pairs = [(a.image, init_scale, lam, a.steps) for init_scale in INIT_SCALES for lam in LAMBDAS]
     with ProcessPoolExecutor(a.jobs, mp_context=get_context("spawn")) as pool:
         points = list(pool.map(fit, *zip(*pairs, strict=True)))
@@ -91,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for init_scale, lam, alpha, found, decibels in points:
         print(f"| {init_scale:.0e} | {lam:g} | {alpha:.2f} | {found:.1%} | {decibels:.2f} |")
     figure(points).savefig(a.out, dpi=110)
-    a.out.with_suffix(".json").write_text(json.dumps(points) + "\n")
+    record = {"command": sys.argv, **machine(), "points": points}
+    a.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

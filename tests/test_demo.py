@@ -1,10 +1,12 @@
 """The demonstration, small."""
 
 import json
+import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from command_line import status
@@ -15,7 +17,8 @@ from dipsop import PRESETS, iter_restore
 from dipsop.commands.demo import table
 from dipsop.jobs import demo, events
 from dipsop.jobs.curve import Curve
-from dipsop.jobs.demo import DemoJob, corrupted, figure, methods, record, sample
+from dipsop.jobs.demo import DemoJob, corrupted, methods, record, sample
+from dipsop.jobs.demo_figure import figure
 from dipsop.pictures import images
 from dipsop.pictures.quality import psnr
 from dipsop.restoration.config import DEMO, PENALTIES
@@ -82,7 +85,7 @@ def test_peak_and_final_are_those_of_the_curve_and_the_best_penalty_is_drawn() -
     curve = curves["DIP-l1"]
     assert (curve.peak, curve.peak_step, curve.final) == (30.0, 10, 26.0)
     entries = record(curves, DEMO)
-    assert table(entries).splitlines()[2].split() == ["DIP,", "ℓ1", "30.00", "10", "26.00", "4.00", "1.5"]
+    assert table(entries).splitlines()[2].split() == ["DIP-l1", "30.00", "10", "26.00", "4.00", "1.5"]
     assert (entries["DIP-l1"]["peak"], entries["DIP-l1"]["final"], entries["DIP-l1"]["seconds"]) == (30.0, 26.0, 1.5)
     left, right = figure(curves).axes
     told = [text.get_text() for text in left.get_legend().get_texts()]
@@ -91,15 +94,19 @@ def test_peak_and_final_are_those_of_the_curve_and_the_best_penalty_is_drawn() -
     assert list(right.lines[1].get_ydata()) == [26.0, 27.0, 28.0, 29.0, 25.0]  # ℓ1, the weights, ℓ2
 
 
-def test_a_demonstration_stops_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_demonstration_stops_when_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     clean, told = small_picture(tmp_path / "clean.png", 64), threading.Event()
     seen = []
-    for event in demo.run(DemoJob(out=tmp_path, image=clean, steps=4000, device="cpu"), told.is_set):
+    for event in demo.run(DemoJob(out=tmp_path, image=clean, steps=400_000, device="cpu"), told.is_set):
         seen.append(event)
         if isinstance(event, events.Underway) and event.done > 0:
             told.set()
-    assert seen[0] == events.Begun(6 * 4000)
+    assert seen[0] == events.Begun(6 * 400_000)
     assert seen[-1] == events.Stopped(0, 6)
+    assert not psutil.Process().children()
+    assert not list((tmp_path / "temporary").iterdir())
     assert not (tmp_path / "psnr_vs_iteration.json").exists()
 
 
@@ -109,14 +116,23 @@ def test_the_command_writes_plot_and_record_and_prints_a_table(
     clean = small_picture(tmp_path / "clean.png", 32)
     options = ("--noise", "random-valued", "--steps", 6, "--out", tmp_path / "made", "--device", "cpu")
     assert status("demo", "--image", clean, *options) == 0
-    written = json.loads((tmp_path / "made" / "psnr_vs_iteration.json").read_text())
+    record = json.loads((tmp_path / "made" / "psnr_vs_iteration.json").read_text())
+    written = record["methods"]
+    assert (record["noise"], record["image"], record["seed"]) == ("random-valued", str(clean), 0)
     assert list(written) == NAMES
     for entry in written.values():
         assert entry["curve"]["step"] == [5, 6]
         assert entry["final"] == entry["curve"]["psnr"][-1]
     assert images.load(tmp_path / "made" / "psnr_vs_iteration.png").samples.shape[1] > 500
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()] == ["method", *["DIP,"] * 2, *["DIP"] * 4, "wrote"]
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "method",
+        "DIP-l2",
+        "DIP-l1",
+        *["penalty"] * 3,
+        "dip",
+        "wrote",
+    ]
 
 
 def test_with_a_truth_the_image_is_taken_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +142,7 @@ def test_with_a_truth_the_image_is_taken_as_it_is(tmp_path: Path, capsys: pytest
     Image.fromarray(255 - pixels).save(noisy)
     assert status("demo", "--image", noisy, "--truth", clean, "--steps", 1, "--out", tmp_path, "--quiet") == 0
     assert capsys.readouterr().out == ""
-    assert json.loads((tmp_path / "psnr_vs_iteration.json").read_text())["DIP-l2"]["curve"]["step"] == [1]
+    assert json.loads((tmp_path / "psnr_vs_iteration.json").read_text())["methods"]["DIP-l2"]["curve"]["step"] == [1]
 
 
 def test_bad_input_is_named_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,10 @@ def test_dip_is_compared_with_the_peak_of_l1_and_fits_are_not_made_again(sample,
     asked = [str(sample), "--crop", "4", "36", "--corruptions", "random-valued:0.3", "--steps", "4", "--jobs", "1"]
     deep_image_prior.main([*asked, "--seeds", "0", "--out", str(tmp_path)])
     first = json.loads((tmp_path / "deep_image_prior.json").read_text())["runs"]
-    assert [(run["method"], run["side"], run["release"]) for run in first] == [("dip", 32, 2), ("DIP-l1", 32, None)]
+    assert [(run["method"], run["crop"], run["release"]) for run in first] == [
+        ("dip", [4, 36], 2),
+        ("DIP-l1", [4, 36], None),
+    ]
     ours, rival = first
     assert f"{ours['final'] - rival['peak']:+.2f}" in capsys.readouterr().out
     assert rival["peak"] >= rival["final"]
@@ -61,7 +64,7 @@ def test_pairs_of_rate_and_start_are_drawn_against_alpha_and_lambda(tmp_path, mo
     monkeypatch.setattr(effective_lambda, "LAMBDAS", (0.1, 0.2))
     monkeypatch.setattr(effective_lambda, "INIT_SCALES", (1e-5,))
     effective_lambda.main(["--steps", "1", "--jobs", "1", "--out", str(tmp_path / "lambda.png")])
-    points = json.loads((tmp_path / "lambda.json").read_text())
+    points = json.loads((tmp_path / "lambda.json").read_text())["points"]
     assert [point[:2] for point in points] == [[1e-5, 0.1], [1e-5, 0.2]]
     assert points[0][2] == pytest.approx(2 * points[1][2])  # twice the λ, half the α
     assert images.load(tmp_path / "lambda.png").samples.size > 0
@@ -151,7 +154,7 @@ def test_training_writes_weights_that_a_fit_can_start_from(tmp_path, monkeypatch
     picture = np.random.default_rng(0).integers(0, 255, (140, 120, 3)).astype(np.uint8)
     lessons = train_start.Lessons([[picture]], seed=0, crop=32, batch=1)
     train_start.train(lessons, seconds=0.5, seed=0, out=tmp_path / "pretrained.npz")
-    monkeypatch.setattr("dipsop.restoration.pretrained._FILE", tmp_path / "pretrained.npz")
+    monkeypatch.setattr("dipsop.restoration.predictor._SHIPPED", tmp_path / "pretrained.npz")
     image = picture[:40, :40].astype(np.float32) / 255
     assert np.isfinite(dipsop.restore(image, dipsop.HeldOut(steps=2, rounds=1)).image).all()
 

@@ -252,10 +252,13 @@ def test_breaking_out_keeps_the_state_of_that_step():
 
 
 def test_shared_corruption_finds_whole_pixels():
-    image, _ = random_valued(scene(), 0.2, seed=0, shared=True)
-    for config in (SMALL_HELD_OUT, SMALL_WHOLE):
+    image, mask = random_valued(scene(), 0.2, seed=0, shared=True)
+    for config in (SMALL_HELD_OUT, dataclasses.replace(SMALL_WHOLE, steps=150)):
         result = dipsop.restore(image, dataclasses.replace(config, shared_corruption=True))
         assert (result.corrupted == result.corrupted[..., :1]).all()
+        found = result.corrupted[..., :1]
+        assert found[mask[..., :1]].mean() > 0.5
+        assert found[~mask[..., :1]].mean() < 0.05
 
 
 def test_divergence_ends_the_run_with_a_sentence_that_names_step_and_rates():

@@ -86,7 +86,7 @@ def test_pretrained_weights_are_what_was_saved(tmp_path, monkeypatch):
     made = HeldOutPredictor(3, SHIPPED_WIDTHS)
     save_weights(made, tmp_path / "weights.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
-    monkeypatch.setattr("dipsop.restoration.pretrained._FILE", tmp_path / "weights.npz")
+    monkeypatch.setattr("dipsop.restoration.predictor._SHIPPED", tmp_path / "weights.npz")
     read = pretrained_weights(3, SHIPPED_WIDTHS)
     assert all(torch.allclose(read[name], weight, atol=1e-3) for name, weight in made.state_dict().items())
 

@@ -65,11 +65,9 @@ def demo(
 
 def table(report: Mapping[str, Any]) -> str:
     """Return the comparison as lines of text."""
-    from dipsop.jobs.demo import label
-
-    head = f"{'method':<16} {'peak dB':>8} {'at step':>8} {'final dB':>9} {'fall dB':>8} {'seconds':>8}"
+    head = f"{'method':<13} {'peak dB':>8} {'at step':>8} {'final dB':>9} {'fall dB':>8} {'seconds':>8}"
     rows = (
-        f"{label(name):<16} {c['peak']:>8.2f} {c['peak_step']:>8} {c['final']:>9.2f} {c['peak'] - c['final']:>8.2f} "
+        f"{name:<13} {c['peak']:>8.2f} {c['peak_step']:>8} {c['final']:>9.2f} {c['peak'] - c['final']:>8.2f} "
         f"{c['seconds']:>8.1f}"
         for name, c in report.items()
     )

@@ -1,7 +1,7 @@
 """A process that fits one picture once, and says on stdout how close f is to the truth on the way.
 
 It reads from stdin, as a line of JSON: `pictures`, an .npz file with the corrupted picture `observed` and its `clean`
-version, `config`, the choices of a WholeImage, `device` and `threads`. It says {"done", "left"} now and then, and
+version, `config`, the choices of a WholeImage, `device` and `threads`. It says {"done": share} now and then, and
 {"out": the curve} at the end. The truth enters in `Curve.add` alone.
 """
 
@@ -80,7 +80,7 @@ def measure(observed: Array, clean: Array, config: WholeImage, device: str) -> "
         curve.add(step, clean)
         if time.monotonic() - told > SECONDS_BETWEEN_LINES:
             told = time.monotonic()
-            say({"done": step.done, "left": step.seconds_left})
+            say({"done": step.done})
     hit, found = observed != clean, step.restoration().corrupted
     curve.found, curve.false_alarms = (float(found[where].mean()) if where.any() else 0.0 for where in (hit, ~hit))
     return curve

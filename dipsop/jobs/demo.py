@@ -4,7 +4,8 @@ All start from the same network and fit the same corrupted picture. The others c
 way to the corrupted one, and would have to be stopped there by someone who knows the truth. The preset dip stays where
 it arrives. Nothing in it is chosen by the truth; the weight of the penalty that is drawn is, in the penalty's favour.
 
-Every fit is a process of its own (curve.py), as many at a time as there are cores: a step is too short for two threads.
+Every fit is a process of its own (curve.py). Without a GPU as many run at a time as there are cores and memory: a step
+is too short for two threads.
 """
 
 import os
@@ -17,30 +18,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import psutil
 
 from dipsop.compute import DeviceName, pick_device
 from dipsop.errors import DipsopError
-from dipsop.files import check_suffix, make_folder, save_figure, save_json
+from dipsop.files import check_suffix, make_folder, reason, save_figure, save_json, shown
 from dipsop.jobs import worker
 from dipsop.jobs.curve import Curve
+from dipsop.jobs.demo_figure import figure
 from dipsop.jobs.events import Begun, Done, Stop, Stopped, Underway, Written, never
 from dipsop.pictures import images, noise
 from dipsop.pictures.masks import load_truth
 from dipsop.pictures.quality import Array
-from dipsop.restoration.config import DEMO, PENALTIES, WholeImage
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from dipsop.restoration.config import DEMO, WholeImage
 
 NoiseName = Literal["salt-and-pepper", "random-valued"]
 FRACTIONS: dict[NoiseName, float] = {"salt-and-pepper": 0.5, "random-valued": 0.3}  # of the values corrupted
 TOP, LEFT, SIDE = 0, 96, 256  # the crop of the sample: head and shoulders
+MEMORY_EACH = 1 << 30
 SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
-LABELS = {"DIP-l2": "DIP, ℓ2", "DIP-l1": "DIP, ℓ1", "dip": "DIP with (u, v)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ def run(job: DemoJob, stop: Stop = never) -> Iterator[Begun | Underway | Stopped
     Begun, Underway
         Begun with the steps of all of them together.
     Written, Done
-        At the end; Done with what the JSON file holds. Or Stopped, where `stop()` came before.
+        At the end; Done with the methods of the JSON file. Or Stopped, where `stop()` came before.
 
     Raises
     ------
@@ -103,8 +102,9 @@ def run(job: DemoJob, stop: Stop = never) -> Iterator[Begun | Underway | Stopped
         yield Stopped(len(curves), len(configs))
         return
     curves = {name: curves[name] for name in configs}
+    said = {"image": None if job.image is None else str(job.image), "noise": None if job.truth else job.kind}
     report = record(curves, configs)
-    save_json(record_file, report)
+    save_json(record_file, said | {"seed": job.seed, "device": device, "methods": report})
     save_figure(plot_file, figure(curves))
     yield Written(plot_file)
     yield Written(record_file)
@@ -114,9 +114,9 @@ def run(job: DemoJob, stop: Stop = never) -> Iterator[Begun | Underway | Stopped
 def _side_by_side(
     observed: Array, clean: Array, configs: Mapping[str, WholeImage], device: str, stop: Stop
 ) -> Iterator[Underway | dict[str, Curve]]:
-    """Do the fits, one process for each core; says a curve by its name when it is there, and fewer after a stop."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    at_once, threads = (min(cores, len(configs)), 1) if device == "cpu" else (1, None)
+    """Do the fits, each in a process; yields every curve under its name as its fit ends. After a stop the rest lack."""
+    at_once, threads = _slots(len(configs)) if device == "cpu" else (1, None)
+    over = threading.Event()
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     said: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
     running: set[subprocess.Popen[str]] = set()
@@ -125,15 +125,24 @@ def _side_by_side(
 
     with tempfile.TemporaryDirectory(prefix="dipsop-demo-") as folder:
         file = Path(folder) / "pictures.npz"
-        np.savez(file, observed=observed, clean=clean)
+        try:
+            np.savez(file, observed=observed, clean=clean)
+        except OSError as error:
+            raise DipsopError(f"{shown(file)} cannot be written ({reason(error)}): make room there.") from None
 
         def work() -> None:
             with suppress(queue.Empty):
                 while True:
                     name = waiting.get_nowait()
                     asked = {"pictures": str(file), "config": asdict(configs[name]), "device": device}
-                    process = worker.start(asked | {"threads": threads}, {}, "dipsop.jobs.curve")
+                    try:
+                        process = worker.start(asked | {"threads": threads}, {}, "dipsop.jobs.curve")
+                    except OSError as error:
+                        said.put((name, {"error": f"its process cannot be started ({reason(error)})."}))
+                        continue
                     running.add(process)
+                    if over.is_set():
+                        process.terminate()
 
                     def hear(line: dict[str, Any], name: str = name) -> None:
                         said.put((name, line))
@@ -152,15 +161,16 @@ def _side_by_side(
                 except queue.Empty:
                     continue
                 if "error" in line:
-                    raise DipsopError(line["error"])
+                    raise DipsopError(f"the fit {name} failed: {line['error']}")
                 done[name] = line.get("done", 1.0)
                 if "out" in line:
                     left -= 1
                     yield {name: Curve(**line["out"])}
                 share = sum(done.values()) / len(done)
-                parts = ", ".join(f"{label(other)} {d:.0%}" for other, d in done.items() if 0 < d < 1)
+                parts = "; ".join(f"{other} {100 * d:.0f} %" for other, d in done.items() if 0 < d < 1)
                 yield Underway(share, (time.monotonic() - begin) * (1 - share) / share if share else 0.0, parts)
         finally:
+            over.set()
             with suppress(queue.Empty):
                 while True:
                     waiting.get_nowait()
@@ -168,6 +178,13 @@ def _side_by_side(
                 process.terminate()
             for thread in workers:
                 thread.join()
+
+
+def _slots(fits: int) -> tuple[int, int]:
+    """How many processes at a time, and threads of each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = max(1, min(cores, fits, psutil.virtual_memory().available // MEMORY_EACH))
+    return at_once, max(1, cores // at_once)
 
 
 def pictures(image: Path | None, truth: Path | None, seed: int, kind: NoiseName) -> tuple[Array, Array]:
@@ -208,11 +225,6 @@ def methods(steps: int | None = None, seed: int = 0) -> dict[str, WholeImage]:
     return {name: replace(config, steps=steps or config.steps, seed=seed) for name, config in DEMO.items()}
 
 
-def label(name: str) -> str:
-    """What a method is called in the figure and in the table."""
-    return LABELS.get(name) or f"DIP + {name.removeprefix('penalty ')}·|s|"
-
-
 def record(curves: Mapping[str, Curve], configs: Mapping[str, WholeImage]) -> dict[str, Any]:
     """Return what is written as JSON: for each method its configuration, the curve, peak, final, seconds, shares."""
     return {
@@ -228,39 +240,3 @@ def record(curves: Mapping[str, Curve], configs: Mapping[str, WholeImage]) -> di
         }
         for name, curve in curves.items()
     }
-
-
-def figure(curves: Mapping[str, Curve]) -> "Figure":
-    """Draw the curves of ℓ2, ℓ1, the best penalty and (u, v), and beside them what the weight of the penalty does."""
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = drawing.subplots(1, 2, width_ratios=(2, 1), sharey=True)
-    best = max((f"penalty {weight:g}" for weight in PENALTIES), key=lambda name: curves[name].final)
-    _draw_curves(left, {name: curves[name] for name in ("DIP-l2", "DIP-l1", best, "dip")})
-    _draw_weights(right, curves)
-    return drawing
-
-
-def _draw_curves(panel: "Axes", curves: Mapping[str, Curve]) -> None:
-    """PSNR against iteration, each with its peak marked."""
-    for name, curve in curves.items():
-        text = f"{label(name)}: peak {curve.peak:.1f} dB, final {curve.final:.1f} dB"
-        (line,) = panel.plot(curve.steps, curve.psnr, label=text, linewidth=2 if name == "dip" else 1.2)
-        panel.plot(curve.peak_step, curve.peak, "o", color=line.get_color())
-    panel.set_xlabel("iteration")
-    panel.set_ylabel("PSNR of the network's output, dB")
-    panel.grid(alpha=0.3)
-    panel.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-
-
-def _draw_weights(panel: "Axes", curves: Mapping[str, Curve]) -> None:
-    """Peak and end against the weight of the penalty, between its limits ℓ1 and ℓ2."""
-    names = ["DIP-l1", *(f"penalty {weight:g}" for weight in PENALTIES), "DIP-l2"]
-    panel.plot([curves[name].peak for name in names], "o--", color="tab:gray", label="peak, picked by the truth")
-    panel.plot([curves[name].final for name in names], "o-", color="tab:green", label="final")
-    panel.axhline(curves["dip"].final, color="tab:red", label="DIP with (u, v), final")
-    panel.set_xticks(range(len(names)), ["0 (ℓ1)", *(f"{weight:g}" for weight in PENALTIES), "∞ (ℓ2)"])
-    panel.set_xlabel("weight λ of an explicit penalty λ·|s|")
-    panel.grid(alpha=0.3)
-    panel.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)

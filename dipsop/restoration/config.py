@@ -185,7 +185,7 @@ class WholeImage(FitConfig):
         loss is what an explicit penalty huber_delta·‖s‖₁ on s makes of the squared loss.
     lr, alpha, init_scale : float
         The discrepant rates of dipsop.sop: rate of θ, rate of (u, v) over it, and γ. alpha = 0 makes it the plain deep
-        image prior; None lets (u, v) find their own pace (dipsop.restoration.pace).
+        image prior; None lets (u, v) find their own pace (dipsop.restoration.release).
     bound : float > 0 or None
         d, at which the residual that u and v follow is clipped, so that all that is off by more leaves together; None
         leaves it as it is, as published.
@@ -194,7 +194,7 @@ class WholeImage(FitConfig):
     corruption_step : "gradient" or "flow"
         The published explicit step, or the exact flow that it approximates, stable at high rates.
     decay : "none" or "cosine"
-        Schedule of both rates over the budget; their ratio stands.
+        Schedule of both rates over the budget; their ratio stands. At their own pace, (u, v) do not heed it.
     width, skip_width, input_channels : int
         Of the five-scale skip U-Net: its channels, those of its skips, those of z.
     input_noise : float >= 0

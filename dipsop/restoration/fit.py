@@ -61,8 +61,9 @@ class Restoration:
     corrupted : bool, the same shape
         Where corruption was found.
     effective_lambda : float or None
-        λ = −log γ / (2α), the ℓ1 weight that the rates amount to (its median where they differ between values); None
-        where the mask was known, so that nothing was looked for.
+        λ = −log γ / (2α), the ℓ1 weight that the rates amount to (its median where they differ between values): how far
+        off a value has to be to be found, in a whole-image fit with an alpha summed over the steps times lr. None where
+        the mask was known, so that nothing was looked for.
     steps : int
     seconds : float
     reason : str

@@ -6,7 +6,7 @@ from value to value (a preconditioner; with the squared loss and no d it is the 
 value on dark ground would leave ten times later than one on bright ground, when the network has long learned it.
 
 With α given, (u, v) move α times as fast as θ, all the while. With SGD, the squared loss and the explicit step this is
-the published recipe; α = 0 is plain deep image prior. With α = None they find their own pace (pace.py).
+the published recipe; α = 0 is plain deep image prior. With α = None they find their own pace (release.py).
 
 Deviation from the published code: there u, v descend the mean too, so that their rate changes meaning with the size of
 the picture; here it is per entry, and equal to theirs at 512×512 in colour (dipsop.restoration.config).
@@ -27,7 +27,7 @@ from torch import Tensor
 from dipsop.compute import autocast
 from dipsop.restoration.config import WholeImage
 from dipsop.restoration.networks import SkipUNet
-from dipsop.restoration.pace import FOUND, Pace
+from dipsop.restoration.release import FOUND, Release
 from dipsop.sop import DiscrepantRates, SparseCorruption
 
 
@@ -61,8 +61,8 @@ class WholeImageFit:
             if config.random_factors
             else SparseCorruption.constant(torch.full(shape, config.init_scale, device=y.device))
         )
-        self.pace = (
-            Pace(y, config.bound, config.init_scale, config.shared_corruption, random)
+        self.release = (
+            Release(y, config.bound, config.init_scale, config.shared_corruption, random)
             if config.alpha is None and config.bound is not None
             else None
         )
@@ -78,7 +78,7 @@ class WholeImageFit:
         f = self._generate(self._perturbed_input())
         s = self.corruption.value
         residual = f + s - self.y
-        loss = self._loss(self.pace.loss_residual(residual) if self.pace else residual)
+        loss = self._loss(self.release.loss_residual(residual) if self.release else residual)
         self._optimizer.zero_grad()
         loss.backward()
         decay = 0.5 * (1 + math.cos(math.pi * done)) if self.config.decay == "cosine" else 1.0
@@ -106,7 +106,7 @@ class WholeImageFit:
 
     def effective_lambda(self) -> float:
         """λ = −log γ / (2α), with all the rates so far in the place of α where (u, v) go at their own pace."""
-        return self.pace.effective_lambda() if self.pace else self.discrepant.effective_lambda
+        return self.release.effective_lambda() if self.release else self.discrepant.effective_lambda
 
     def rates(self) -> str:
         """The rates, for a message."""
@@ -122,7 +122,7 @@ class WholeImageFit:
             "v": self.corruption.v,
             "random": self._random.get_state(),
             "taken": self._taken,
-            "pace": self.pace.state() if self.pace else None,
+            "release": self.release.state() if self.release else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -133,16 +133,16 @@ class WholeImageFit:
         self.corruption.v.copy_(state["v"])
         self._random.set_state(state["random"])
         self._taken = state["taken"]
-        if self.pace:
-            self.pace.load(state["pace"])
+        if self.release:
+            self.release.load(state["release"])
 
     def seconds_aside_left(self) -> float:
         """Nothing but steps is left to do."""
         return 0.0
 
     def _move_corruption(self, f: Tensor, residual: Tensor, s: Tensor, decay: float, done: float) -> None:
-        if self.pace:
-            drive = self.pace.drive(f, residual, s, self._taken, done)
+        if self.release:
+            drive = self.release.drive(f, residual, s, self._taken, done)
             if drive is not None:
                 self.corruption.flow_step(drive, 1.0)
             return

@@ -1,8 +1,8 @@
 """The pace of u and v in a whole-image fit that is given no α: when corruption leaves, and how far off it has to be.
 
-A network fitted to a corrupted picture learns the picture first and the corruption later; when, depends on the picture,
-its size, the kind of corruption and its share. So the time is read from the fit as it runs, at values that θ does not
-see, and no choice below belongs to a picture.
+A network fitted to a corrupted picture learns the picture first and the corruption later. When it does so depends on
+the picture, its size, the kind of corruption and its share. So the time is read from the fit as it runs, at values that
+θ does not see, and no choice below belongs to a picture.
 """
 
 import math
@@ -22,13 +22,15 @@ MOST_ERROR = 0.5  # an error counts up to here
 LOOK_BACK = 0.7  # of the steps so far: the error since then has to be falling
 FIRST_STEP, LATEST = 50, 0.5  # no release before this step, and none after this share of the budget
 WINDOW = 0.15  # in units of the step of release: how long values that are off by d or more take to leave
+LEAST_WINDOW = 10  # steps
 AFTERWARDS = 0.45  # how much further (u, v) come in every e-fold of the steps after that
 THROWN = 0.7  # where u or v has arrived when its value has left: u² near ½
 BETWEEN_QUESTIONS, BETWEEN_BOUNDS = 10, 25  # steps
 BOX = 7  # pixels
+LEAST_MEAN = 1e-6  # of the distance over the picture: where f = y all over, none is off more than another
 
 
-class Pace:
+class Release:
     """What holds (u, v) back, and what they follow once they are released.
 
     A few values, drawn by the seed, stay out of θ's loss at first. Their error falls while the network learns what they
@@ -57,42 +59,57 @@ class Pace:
 
     def __init__(self, y: Tensor, bound: float, init_scale: float, shared: bool, random: torch.Generator) -> None:
         self.y, self.bound, self.init_scale, self.shared = y, bound, init_scale, shared
-        self.seen = (torch.rand(y.shape, generator=random) >= HELD_OUT).to(y)
+        self._held_out = (torch.rand(y.shape, generator=random) < HELD_OUT).to(y)
+        self._seen = 1 - self._held_out
+        self._held_out_count = self._held_out.sum().clamp(min=1)
         self.bounds = torch.full_like(y, bound)
-        self.release: int | None = None  # T
+        self.step: int | None = None  # T
         self.progress = 0.0  # a
         self._errors: list[float] = []  # on the held-out values, at every step
         self._unread: list[Tensor] = []  # those that are still on the device
 
     def loss_residual(self, residual: Tensor) -> Tensor:
         """The residual as θ's loss sees it: 0 where a value is held out."""
-        return residual * self.seen if self.release is None else residual
+        return residual * self._seen if self.step is None else residual
 
     def drive(self, f: Tensor, residual: Tensor, s: Tensor, taken: int, done: float) -> Tensor | None:
         """Return what u and v follow in this step, η·clip(r/d, ±1); None before the release.
 
-        Where a value has left, s follows f at once: η = 1 / (4|s|) makes its residual 0 to first order, so that it
-        does not pull at θ.
+        Where a value has left, s follows f at once, so that it does not pull at θ: the flow takes s to s·exp(−4η|r|),
+        and the η that takes it to y − f is used, up to a factor of e⁴. Where f has gone to the other side of y, s
+        shrinks by that factor, and the value is soon found no longer.
+
+        Parameters
+        ----------
+        f, residual, s : Tensor
+            The network's output, f + s − y and s, of the shape of y.
+        taken : int
+            Steps before this one.
+        done : float in [0, 1)
+            Share of the budget spent.
         """
         distance = (f - self.y).abs()
-        if self.release is None:
+        if self.step is None:
             self._watch(distance, taken, done)
-        if self.release is None:
+        if self.step is None:
             return None
-        since = taken - self.release
+        since, window = taken - self.step, max(round(WINDOW * self.step), LEAST_WINDOW)
         if since % BETWEEN_BOUNDS == 0:
             self.bounds = self.bound * _relative(distance)
-        growth = 1 / (WINDOW * self.release) if since <= WINDOW * self.release else AFTERWARDS / taken
+        growth = 1 / window if since < window else AFTERWARDS / taken
         self.progress += growth
         units = (residual / self.bounds).clamp_(-1, 1)
         if self.shared:
             units = units.sign() * units.abs().mean(1, keepdim=True)
         follow = 0.5 * math.log(THROWN / self.init_scale) * growth * units
-        size = s.abs()
-        return torch.where(size > FOUND, (residual / (4 * size)).clamp_(-1, 1), follow)
+        ratio = ((self.y - f) / s).clamp_(math.exp(-4), math.exp(4))
+        return torch.where(s.abs() > FOUND, -0.25 * s.sign() * ratio.log_(), follow)
 
     def effective_lambda(self) -> float:
-        """λ = −log γ / (2Ση): how far off a value has to be, all the while, to have left by now; the median."""
+        """λ = −log γ / (2Ση): how far off a value has to be, all the while, to have left by now; the median.
+
+        In units of y; infinite before the release.
+        """
         if self.progress == 0:
             return math.inf
         rates = 0.5 * math.log(THROWN / self.init_scale) * self.progress / float(self.bounds.median())
@@ -101,25 +118,24 @@ class Pace:
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, and the seed does not say."""
         self._read()
-        return {"bounds": self.bounds, "release": self.release, "progress": self.progress, "errors": self._errors}
+        return {"bounds": self.bounds, "step": self.step, "progress": self.progress, "errors": self._errors}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.bounds, self.release = state["bounds"].clone(), state["release"]
-        self.progress, self._errors = state["progress"], list(state["errors"])
+        self.bounds.copy_(state["bounds"])
+        self.step, self.progress, self._errors = state["step"], state["progress"], list(state["errors"])
 
     def _watch(self, distance: Tensor, taken: int, done: float) -> None:
         """See whether this is the step of release."""
-        held_out = 1 - self.seen
-        self._unread.append((distance.clamp(max=MOST_ERROR) * held_out).sum() / held_out.sum())
+        self._unread.append((distance.clamp(max=MOST_ERROR) * self._held_out).sum() / self._held_out_count)
         if done >= LATEST:
-            self.release = max(taken, 1)
+            self.step = taken
         elif taken >= FIRST_STEP and taken % BETWEEN_QUESTIONS == 0:
             self._read()
             lately = self._errors[int(LOOK_BACK * taken) :]
             half = len(lately) // 2
             if fmean(lately[half:]) >= fmean(lately[:half]):
-                self.release = taken
+                self.step = taken
 
     def _read(self) -> None:
         """Bring the errors from the device."""
@@ -131,7 +147,7 @@ class Pace:
 def _relative(distance: Tensor) -> Tensor:
     """The mean distance around every value over that of the picture, 1/3 to 3; single large ones count less."""
     around = _box_mean(torch.minimum(distance, 2 * _box_mean(distance)))
-    return (around / around.mean()).clamp_(1 / 3, 3)
+    return (around / around.mean().clamp(min=LEAST_MEAN)).clamp_(1 / 3, 3)
 
 
 def _box_mean(values: Tensor) -> Tensor:
