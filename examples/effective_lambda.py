@@ -75,6 +75,9 @@ def figure(points: Sequence[Point]) -> "Figure":
     panels[0, 0].legend()
     for panel in panels.flat:
         panel.grid(alpha=0.3)
+        panel.minorticks_off()
+    for panel, ticks in zip(panels[1], ((10, 20, 50, 100, 200), LAMBDAS), strict=True):
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     return drawing
 
 
