@@ -98,6 +98,7 @@ def test_a_demonstration_stops_when_it_is_told_to(tmp_path: Path, monkeypatch: p
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     clean, told = small_picture(tmp_path / "clean.png", 64), threading.Event()
+    others = set(psutil.Process().children())
     seen = []
     for event in demo.run(DemoJob(out=tmp_path, image=clean, steps=400_000, device="cpu"), told.is_set):
         seen.append(event)
@@ -105,7 +106,7 @@ def test_a_demonstration_stops_when_it_is_told_to(tmp_path: Path, monkeypatch: p
             told.set()
     assert seen[0] == events.Begun(6 * 400_000)
     assert seen[-1] == events.Stopped(0, 6)
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= others
     assert not list((tmp_path / "temporary").iterdir())
     assert not (tmp_path / "psnr_vs_iteration.json").exists()
 
