@@ -100,8 +100,7 @@ def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, N
     elif kind == "scratches":
         values, mask = noise.scratches_and_lettering(clean, seed=seed)
     else:
-        model = {"random-valued": noise.random_valued, "salt-and-pepper": noise.salt_and_pepper}[kind]
-        values, mask = model(clean, float(details[0]), seed, shared="shared" in details)
+        values, mask = noise.MODELS[kind](clean, float(details[0]), seed, shared="shared" in details)
     return clean, (np.rint(values * 255) / 255).astype(np.float32), np.broadcast_to(mask, clean.shape)
 
 

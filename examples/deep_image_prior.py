@@ -74,8 +74,7 @@ def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, meth
     kind, fraction = corruption.split(":")
     where = slice(*crop) if crop else slice(None)
     clean = images.load(path).values[where, where]
-    model = {"random-valued": noise.random_valued, "salt-and-pepper": noise.salt_and_pepper}[kind]
-    y, mask = model(clean, float(fraction), seed)
+    y, mask = noise.MODELS[kind](clean, float(fraction), seed)
     y = (np.rint(y * 255) / 255).astype(np.float32)
     start, course = time.process_time(), []
     for step in dipsop.iter_restore(y, replace(METHODS[method], steps=steps, seed=seed)):

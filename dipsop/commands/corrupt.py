@@ -29,13 +29,12 @@ def corrupt(
     """
     from dipsop.files import check_apart, shown
     from dipsop.pictures import images
-    from dipsop.pictures.noise import random_valued, salt_and_pepper
+    from dipsop.pictures.noise import MODELS
 
     clean = images.load(picture)
     check_apart([picture], [out])
     images.check_writable(out, clean)
-    model = salt_and_pepper if noise == "salt-and-pepper" else random_valued
-    values, hit = model(clean.values, fraction, seed, shared)
+    values, hit = MODELS[noise](clean.values, fraction, seed, shared)
     images.save(out, clean.replaced(values, hit))
     if not quiet:
         typer.echo(f"wrote {shown(out)}: {noise} noise on {100 * hit.mean():.1f} % of the values, seed {seed}")

@@ -8,17 +8,13 @@ Every fit is a process of its own (curve.py). Without a GPU as many run at a tim
 is too short for two threads.
 """
 
-import os
-import queue
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import psutil
@@ -35,11 +31,8 @@ from dipsop.pictures.masks import load_truth
 from dipsop.pictures.quality import Array
 from dipsop.restoration.config import DEMO, WholeImage
 
-NoiseName = Literal["salt-and-pepper", "random-valued"]
-FRACTIONS: dict[NoiseName, float] = {"salt-and-pepper": 0.5, "random-valued": 0.3}  # of the values corrupted
+FRACTIONS = {"salt-and-pepper": 0.5, "random-valued": 0.3}  # of the values corrupted
 TOP, LEFT, SIDE = 0, 96, 256  # the crop of the sample: head and shoulders
-MEMORY_EACH = 1 << 30
-SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +57,7 @@ class DemoJob:
     out: Path
     image: Path | None = None
     truth: Path | None = None
-    kind: NoiseName = "salt-and-pepper"
+    kind: str = "salt-and-pepper"
     steps: int | None = None
     seed: int = 0
     device: DeviceName = "auto"
@@ -115,14 +108,7 @@ def _side_by_side(
     observed: Array, clean: Array, configs: Mapping[str, WholeImage], device: str, stop: Stop
 ) -> Iterator[Underway | dict[str, Curve]]:
     """Do the fits, each in a process; yields every curve under its name as its fit ends. After a stop the rest lack."""
-    at_once, threads = _slots(len(configs)) if device == "cpu" else (1, None)
-    over = threading.Event()
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    said: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
-    running: set[subprocess.Popen[str]] = set()
-    for name in configs:
-        waiting.put(name)
-
+    slots = _slots(len(configs)) if device == "cpu" else [({}, None)]
     with tempfile.TemporaryDirectory(prefix="dipsop-demo-") as folder:
         file = Path(folder) / "pictures.npz"
         try:
@@ -130,64 +116,29 @@ def _side_by_side(
         except OSError as error:
             raise DipsopError(f"{shown(file)} cannot be written ({reason(error)}): make room there.") from None
 
-        def work() -> None:
-            with suppress(queue.Empty):
-                while True:
-                    name = waiting.get_nowait()
-                    asked = {"pictures": str(file), "config": asdict(configs[name]), "device": device}
-                    try:
-                        process = worker.start(asked | {"threads": threads}, {}, "dipsop.jobs.curve")
-                    except OSError as error:
-                        said.put((name, {"error": f"its process cannot be started ({reason(error)})."}))
-                        continue
-                    running.add(process)
-                    if over.is_set():
-                        process.terminate()
+        def asked(name: str, threads: int | None) -> dict[str, Any]:
+            return {"pictures": str(file), "config": asdict(configs[name]), "device": device, "threads": threads}
 
-                    def hear(line: dict[str, Any], name: str = name) -> None:
-                        said.put((name, line))
-
-                    said.put((name, worker.outcome(process, hear)))
-                    running.discard(process)
-
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
-        for thread in workers:
-            thread.start()
-        done, begin, left = dict.fromkeys(configs, 0.0), time.monotonic(), len(configs)
-        try:
-            while left and not stop():
-                try:
-                    name, line = said.get(timeout=SECONDS_BETWEEN_QUESTIONS)
-                except queue.Empty:
-                    continue
+        done, begin = dict.fromkeys(configs, 0.0), time.monotonic()
+        with closing(worker.side_by_side(list(configs), slots, asked, stop, "dipsop.jobs.curve")) as lines:
+            for name, line in lines:
                 if "error" in line:
                     raise DipsopError(f"the fit {name} failed: {line['error']}")
                 done[name] = line.get("done", 1.0)
                 if "out" in line:
-                    left -= 1
                     yield {name: Curve(**line["out"])}
                 share = sum(done.values()) / len(done)
                 parts = "; ".join(f"{other} {100 * d:.0f} %" for other, d in done.items() if 0 < d < 1)
                 yield Underway(share, (time.monotonic() - begin) * (1 - share) / share if share else 0.0, parts)
-        finally:
-            over.set()
-            with suppress(queue.Empty):
-                while True:
-                    waiting.get_nowait()
-            for process in tuple(running):
-                process.terminate()
-            for thread in workers:
-                thread.join()
 
 
-def _slots(fits: int) -> tuple[int, int]:
-    """How many processes at a time, and threads of each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    at_once = max(1, min(cores, fits, psutil.virtual_memory().available // MEMORY_EACH))
-    return at_once, max(1, cores // at_once)
+def _slots(fits: int) -> list[worker.Slot]:
+    """A process for each core, as far as fits and memory go; cores that are left over are shared out as threads."""
+    count = max(1, min(worker.cores(), fits, psutil.virtual_memory().available // worker.MEMORY_EACH))
+    return [({}, max(1, worker.cores() // count))] * count
 
 
-def pictures(image: Path | None, truth: Path | None, seed: int, kind: NoiseName) -> tuple[Array, Array]:
+def pictures(image: Path | None, truth: Path | None, seed: int, kind: str) -> tuple[Array, Array]:
     """Return the corrupted picture and the clean one."""
     if image is not None and truth is not None:
         observed = images.load(image)
@@ -207,10 +158,9 @@ def sample() -> Array:
     return crop
 
 
-def corrupted(clean: Array, kind: NoiseName = "salt-and-pepper", seed: int = 0) -> Array:
+def corrupted(clean: Array, kind: str = "salt-and-pepper", seed: int = 0) -> Array:
     """Return the picture with noise of that kind on its share of the values."""
-    model = {"salt-and-pepper": noise.salt_and_pepper, "random-valued": noise.random_valued}[kind]
-    return model(clean, FRACTIONS[kind], seed)[0]
+    return noise.MODELS[kind](clean, FRACTIONS[kind], seed)[0]
 
 
 def methods(steps: int | None = None, seed: int = 0) -> dict[str, WholeImage]:

@@ -4,15 +4,9 @@ A picture is a process of its own, so that none takes the rest down with it. Unt
 result remembers how far it is: the same job, given again, goes on.
 """
 
-import os
-import queue
-import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,9 +20,7 @@ from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.targets import Target, targets
 
 THREADS_EACH = 1  # a step is short: two processes of one thread do more in sum than one of two
-MEMORY_EACH = 1 << 30
 DASK_TIMEOUT = "10s"
-SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,57 +89,13 @@ def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Resto
 
 
 def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progress | Restored | Failed]:
-    """Do them in so many processes at a time."""
-    waiting: queue.SimpleQueue[Target] = queue.SimpleQueue()
-    said: queue.SimpleQueue[Progress | Restored | Failed] = queue.SimpleQueue()
-    running: set[subprocess.Popen[str]] = set()
-    for target in to_do:
-        waiting.put(target)
+    """Do them in so many processes at a time; told to stop, each saves its state and leaves."""
 
-    def work(environment: dict[str, str], threads: int | None) -> None:
-        while True:
-            try:
-                target = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                process = worker.start(_one(target, job.each, threads).as_dict(), environment)
-            except OSError as error:
-                said.put(Failed(target.source, target.out, f"its process cannot be started ({reason(error)})."))
-                continue
-            running.add(process)
+    def asked(target: Target, threads: int | None) -> dict[str, Any]:
+        return _one(target, job.each, threads).as_dict()
 
-            def hear(line: dict[str, Any], source: Path = target.source) -> None:
-                said.put(Progress(source, line["done"], line["left"]))
-
-            report = worker.outcome(process, hear)
-            running.discard(process)
-            said.put(_outcome(target, report))
-
-    threads = [threading.Thread(target=work, args=slot, daemon=True) for slot in _slots(job)]
-    for thread in threads:
-        thread.start()
-    left = len(to_do)
-    try:
-        while left and not stop():
-            try:
-                event = said.get(timeout=SECONDS_BETWEEN_QUESTIONS)
-            except queue.Empty:
-                continue
-            left -= not isinstance(event, Progress)
-            yield event
-    finally:
-        with suppress(queue.Empty):
-            while True:
-                waiting.get_nowait()
-        for process in tuple(running):  # each saves its state and leaves
-            process.terminate()
-        for thread in threads:
-            thread.join()
-    while not said.empty():  # what was done at the moment of the stop; the others are left, and did not fail
-        event = said.get()
-        if isinstance(event, Restored):
-            yield event
+    for target, line in worker.side_by_side(to_do, _slots(job), asked, stop):
+        yield Progress(target.source, line["done"], line["left"]) if "done" in line else _outcome(target, line)
 
 
 def _outcome(target: Target, report: Mapping[str, Any]) -> Restored | Failed:
@@ -164,14 +112,14 @@ def _one(target: Target, job: RestoreJob, threads: int | None) -> RestoreJob:
     )
 
 
-def _slots(job: FolderJob) -> list[tuple[dict[str, str], int | None]]:
+def _slots(job: FolderJob) -> list[worker.Slot]:
     """Environment and threads of every process that runs at a time: a GPU each, or some of the cores."""
     gpus = _gpus(job.each.device)
     if gpus:
         return [({"CUDA_VISIBLE_DEVICES": str(k % gpus)}, None) for k in range(job.at_once or gpus)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = worker.cores()
     free = job.each.memory if job.each.memory is not None else psutil.virtual_memory().available
-    count = job.at_once or max(1, min(cores // THREADS_EACH, free // MEMORY_EACH))
+    count = job.at_once or max(1, min(cores // THREADS_EACH, free // worker.MEMORY_EACH))
     return [({}, max(1, cores // count))] * count
 
 
@@ -203,7 +151,9 @@ def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop)
         try:
             while pending and not stop():
                 try:
-                    done, _ = wait(list(pending), timeout=SECONDS_BETWEEN_QUESTIONS, return_when="FIRST_COMPLETED")
+                    done, _ = wait(
+                        list(pending), timeout=worker.SECONDS_BETWEEN_QUESTIONS, return_when="FIRST_COMPLETED"
+                    )
                 except TimeoutError:
                     continue
                 except CancelledError:

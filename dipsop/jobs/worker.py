@@ -4,22 +4,30 @@ each. It ends when the process that started it does: stdin is held open by that 
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from dipsop.compute import tune_process
 from dipsop.errors import DipsopError
-from dipsop.files import as_json
+from dipsop.files import as_json, reason
 from dipsop.jobs import restore
-from dipsop.jobs.events import Begun, Done, Finishing, Preview, ShortOfMemory, Stopped, Written
+from dipsop.jobs.events import Begun, Done, Finishing, Preview, ShortOfMemory, Stop, Stopped, Written
 from dipsop.jobs.job import from_dict
 
 SECONDS_BETWEEN_LINES = 1.0
+SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
+MEMORY_EACH = 1 << 30  # of a process
+
+Task = TypeVar("Task")
+Slot = tuple[dict[str, str], int | None]
+"""Environment and threads of a process, one of those that run at a time; None leaves the threads to PyTorch."""
 
 
 def main() -> None:
@@ -106,6 +114,93 @@ def outcome(process: "subprocess.Popen[str]", hear: Callable[[dict[str, Any]], N
         return {"error": "its process was killed, most likely for lack of memory: say --memory or --jobs 1."}
     why = complaints[-1].strip() if complaints else f"exit status {process.returncode}"
     return {"error": f"its process ended unexpectedly ({why})."}
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(
+    tasks: Sequence[Task],
+    slots: Sequence[Slot],
+    asked: Callable[[Task, int | None], dict[str, Any]],
+    stop: Stop,
+    module: str = "dipsop.jobs.worker",
+) -> Generator[tuple[Task, dict[str, Any]], None, None]:
+    """Share tasks out over processes, one at a time for each slot; close this iterator, or exhaust it, to end them.
+
+    Parameters
+    ----------
+    tasks : sequence
+    slots : sequence of (environment, threads)
+        What the processes get that run at a time.
+    asked : callable
+        The job of a task, given the threads of its slot.
+    stop : callable
+        Asked a few times a second: true ends what is under way, and leaves the rest.
+    module : str
+        What is run.
+
+    Yields
+    ------
+    (task, line)
+        What a task's process says while it runs, with "done", and at its end, with "out" or "error". After a stop only
+        what was done at that moment: the others are left, and did not fail.
+    """
+    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    said: queue.SimpleQueue[tuple[Task, dict[str, Any]]] = queue.SimpleQueue()
+    running: set[subprocess.Popen[str]] = set()
+    over = threading.Event()
+    for task in tasks:
+        waiting.put(task)
+
+    def work(environment: dict[str, str], threads: int | None) -> None:
+        while True:
+            try:
+                task = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                process = start(asked(task, threads), environment, module)
+            except OSError as error:
+                said.put((task, {"error": f"its process cannot be started ({reason(error)})."}))
+                continue
+            running.add(process)
+            if over.is_set():  # after those under way were told
+                process.terminate()
+
+            def hear(line: dict[str, Any], task: Task = task) -> None:
+                said.put((task, line))
+
+            said.put((task, outcome(process, hear)))
+            running.discard(process)
+
+    workers = [threading.Thread(target=work, args=slot, daemon=True) for slot in slots]
+    for thread in workers:
+        thread.start()
+    left = len(tasks)
+    try:
+        while left and not stop():
+            try:
+                task, line = said.get(timeout=SECONDS_BETWEEN_QUESTIONS)
+            except queue.Empty:
+                continue
+            left -= "done" not in line
+            yield task, line
+    finally:
+        over.set()
+        with suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+        for process in tuple(running):  # each leaves; one that has a state saves it
+            process.terminate()
+        for thread in workers:
+            thread.join()
+    while not said.empty():
+        task, line = said.get()
+        if "out" in line:
+            yield task, line
 
 
 if __name__ == "__main__":

@@ -85,6 +85,10 @@ def random_valued(image: NDArray[Any], fraction: float, seed: int, shared: bool 
     return _put(image, rng.random(image.shape), mask)
 
 
+MODELS = {"salt-and-pepper": salt_and_pepper, "random-valued": random_valued}
+"""The models that take a fraction, by the names that the command line has for them."""
+
+
 def scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.05) -> Corrupted:
     """Draw thin scratches and lettering over a picture, each in one random colour.
 
