@@ -59,8 +59,7 @@ class Release:
 
     def __init__(self, y: Tensor, bound: float, init_scale: float, shared: bool, random: torch.Generator) -> None:
         self.y, self.bound, self.init_scale, self.shared = y, bound, init_scale, shared
-        self._held_out = (torch.rand(y.shape, generator=random) < HELD_OUT).to(y)
-        self._seen = 1 - self._held_out
+        self._held_out = (torch.rand(y.shape, generator=random) < HELD_OUT).to(y.device)
         self._held_out_count = self._held_out.sum().clamp(min=1)
         self.bounds = torch.full_like(y, bound)
         self.step: int | None = None  # T
@@ -70,7 +69,7 @@ class Release:
 
     def loss_residual(self, residual: Tensor) -> Tensor:
         """The residual as θ's loss sees it: 0 where a value is held out."""
-        return residual * self._seen if self.step is None else residual
+        return residual.masked_fill(self._held_out, 0) if self.step is None else residual
 
     def drive(self, f: Tensor, residual: Tensor, s: Tensor, taken: int, done: float) -> Tensor | None:
         """Return what u and v follow in this step, η·clip(r/d, ±1); None before the release.
@@ -88,14 +87,13 @@ class Release:
         done : float in [0, 1)
             Share of the budget spent.
         """
-        distance = (f - self.y).abs()
         if self.step is None:
-            self._watch(distance, taken, done)
+            self._watch(f, taken, done)
         if self.step is None:
             return None
         since, window = taken - self.step, max(round(WINDOW * self.step), LEAST_WINDOW)
         if since % BETWEEN_BOUNDS == 0:
-            self.bounds = self.bound * _relative(distance)
+            self.bounds = self.bound * _relative((f - self.y).abs())
         growth = 1 / window if since < window else AFTERWARDS / taken
         self.progress += growth
         units = (residual / self.bounds).clamp_(-1, 1)
@@ -125,8 +123,9 @@ class Release:
         self.bounds.copy_(state["bounds"])
         self.step, self.progress, self._errors = state["step"], state["progress"], list(state["errors"])
 
-    def _watch(self, distance: Tensor, taken: int, done: float) -> None:
+    def _watch(self, f: Tensor, taken: int, done: float) -> None:
         """See whether this is the step of release."""
+        distance = (f - self.y).abs()
         self._unread.append((distance.clamp(max=MOST_ERROR) * self._held_out).sum() / self._held_out_count)
         if done >= LATEST:
             self.step = taken
