@@ -13,6 +13,7 @@ from dipsop import __version__
 from dipsop.commands.classify import classify
 from dipsop.commands.corrupt import corrupt
 from dipsop.commands.demo import demo
+from dipsop.commands.doctor import doctor
 from dipsop.commands.predict import predict
 from dipsop.commands.restore import restore
 from dipsop.compute import tune_process
@@ -28,6 +29,7 @@ app.command()(corrupt)
 app.command()(demo)
 app.command()(classify)
 app.command()(predict)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

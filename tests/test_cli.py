@@ -293,6 +293,26 @@ def test_a_device_that_is_not_there_is_refused(here: Path, capsys: pytest.Captur
     assert not Path("out.png").exists()
 
 
+def test_without_out_the_result_goes_beside_the_picture_and_is_not_overwritten(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status("restore", "noisy.png", *QUICK) == 0
+    assert "noisy.restored.png" in capsys.readouterr().out
+    Path("noisy.restored.png").write_bytes(b"earlier")
+    assert status("restore", "noisy.png", *QUICK) == 1
+    _is_one_sentence_about("noisy.restored.png", capsys)
+    assert Path("noisy.restored.png").read_bytes() == b"earlier"
+    assert status("restore", "noisy.png", "--overwrite", *QUICK) == 0
+    assert images.load(Path("noisy.restored.png")).samples.shape == images.load(Path("noisy.png")).samples.shape
+
+
+def test_results_of_several_pictures_need_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = listing(here)
+    assert status("restore", "noisy.png", "clean.png", *QUICK) == 2
+    assert "--out" in capsys.readouterr().err
+    assert listing(here) == before
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -355,7 +375,7 @@ def test_the_old_name_of_a_preset_is_refused_with_the_new_one(here: Path, capsys
 
 
 def test_missing_arguments_are_usage_errors(here: Path) -> None:
-    assert status("restore") == status("restore", "noisy.png") == status("corrupt", "clean.png") == 2
+    assert status("restore") == status("corrupt", "clean.png") == 2
     assert status("no-such-command") == 2
     assert status("corrupt", "clean.png", "--out", "a.png", "--fraction", "1.5") == 2
     assert status("corrupt", "clean.png", "--out", "a.png", "--fraction", "nan") == 2

@@ -14,7 +14,7 @@ import pytest
 from command_line import listing, run, started, status
 
 from dipsop.errors import DipsopError
-from dipsop.jobs.targets import is_batch, targets
+from dipsop.jobs.targets import beside, is_batch, targets
 from dipsop.pictures import images, noise
 
 STEPS = ["--steps", "4", "--device", "cpu"]
@@ -72,11 +72,26 @@ def test_results_within_the_folder_are_not_taken_for_pictures(album):
     assert "album/done/a.png" not in places(["album"], "album/done")
 
 
+def test_results_beside_their_pictures_are_not_taken_for_pictures(album):
+    noisy_picture(album / "a.restored.png")
+    noisy_picture(album / "alone.restored.png")
+    assert "album/a.restored.png" not in places(["album"])
+    assert "album/alone.restored.png" in places(["album"])
+
+
 def test_a_file_with_brackets_in_its_name_is_that_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     noisy_picture(Path("scan [1].png"))
     assert places(["scan [1].png", "scan [1].png"]) == {"scan [1].png": "out/scan [1].png"}
     assert not is_batch(["scan [1].png"], Path("out.png"))
+
+
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [("a/noisy.png", "a/noisy.restored.png"), ("b.c.JPG", "b.c.restored.JPG"), ("raw.cr2", "raw.restored.png")],
+)
+def test_a_result_goes_beside_its_picture_in_a_format_that_is_written(source, out):
+    assert beside(Path(source)) == Path(out)
 
 
 def test_two_pictures_of_one_name_are_not_written_over_each_other(album):

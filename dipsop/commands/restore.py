@@ -9,6 +9,8 @@ import typer
 
 from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, given, positive, refuse
 from dipsop.compute import Dtype
+from dipsop.errors import DipsopError
+from dipsop.files import exists, shown
 from dipsop.restoration.config import PRESETS, HeldOut, Polarity
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def restore(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where the clean picture goes, the suffix is the format; a folder for several.", show_default=NONE
+            help="Where the clean picture goes, the suffix is the format; a folder for several.",
+            show_default="IN.restored.png, of one",
         ),
     ] = None,
     truth: Annotated[
@@ -197,7 +200,10 @@ def restore(
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Do pictures again that are in --out already.", show_default=OFF, rich_help_panel=MANY
+            "--overwrite",
+            help="Do pictures again whose results are there already.",
+            show_default=OFF,
+            rich_help_panel=MANY,
         ),
     ] = False,
     jobs: Annotated[
@@ -225,8 +231,6 @@ def restore(
         raise typer.Exit(_repeat(from_record, out, json, quiet))
     if not pictures:
         raise typer.BadParameter("name at least one picture.", param_hint="IN...")
-    if out is None:
-        raise typer.BadParameter("say where the result goes.", param_hint="--out")
     if resume and checkpoint is None:
         raise typer.BadParameter("say --checkpoint FILE too.", param_hint="--resume")
     config = replace(
@@ -250,6 +254,9 @@ def restore(
     from dipsop.jobs import folder, targets
     from dipsop.jobs.job import RestoreJob
 
+    many = targets.is_batch(pictures, out)
+    if out is None:
+        out = _beside(pictures[0], many, overwrite)
     job = RestoreJob(
         source=Path(pictures[0]),
         out=out,
@@ -269,14 +276,26 @@ def restore(
         plot=plot,
         memory=_bytes(memory),
     )
-    if not targets.is_batch(pictures, out):
+    if not many:
         refuse(context, OF_MANY, "goes with several pictures and a folder as --out.")
         raise typer.Exit(_restore(job, json, quiet))
     refuse(context, OF_ONE, "goes with one picture and a file as --out.")
-    many = folder.FolderJob(pictures=pictures, each=job, overwrite=overwrite, at_once=jobs, dask=dask)
+    album = folder.FolderJob(pictures=pictures, each=job, overwrite=overwrite, at_once=jobs, dask=dask)
     with Stopping() as stopping:
-        failed = follow_many(folder.run(many, stopping.came), stopping, json, quiet)
+        failed = follow_many(folder.run(album, stopping.came), stopping, json, quiet)
     raise typer.Exit(stopping.exit_status or int(failed > 0))
+
+
+def _beside(picture: str, many: bool, overwrite: bool) -> Path:
+    """Where the result of a picture goes that no place was named for."""
+    from dipsop.jobs.targets import beside
+
+    if many:
+        raise typer.BadParameter("name a folder for the results of several pictures.", param_hint="--out")
+    out = beside(Path(picture))
+    if exists(out) and not overwrite:
+        raise DipsopError(f"{shown(out)} is there already: say --overwrite, or choose another name as --out.")
+    return out
 
 
 def _restore(job: "RestoreJob", json: bool, quiet: bool, expected: Mapping[str, str | None] | None = None) -> int:

@@ -10,6 +10,8 @@ from dipsop.errors import DipsopError, ImageError
 from dipsop.files import shown
 from dipsop.pictures.encode import FORMATS
 
+RESTORED = ".restored"  # stands before the suffix of a result beside its picture
+
 
 @dataclass(frozen=True)
 class Target:
@@ -20,17 +22,27 @@ class Target:
     problem: str | None = None
 
 
-def is_batch(pictures: Sequence[str], out: Path) -> bool:
+def is_batch(pictures: Sequence[str], out: Path | None) -> bool:
     """Whether a command means a folder of results, and not one file."""
     first = Path(pictures[0])
-    return len(pictures) > 1 or out.is_dir() or first.is_dir() or (glob.has_magic(pictures[0]) and not first.exists())
+    pattern = glob.has_magic(pictures[0]) and not first.exists()
+    return len(pictures) > 1 or first.is_dir() or pattern or (out is not None and out.is_dir())
+
+
+def beside(source: Path) -> Path:
+    """Where the result goes that nobody named a place for: noisy.png to noisy.restored.png.
+
+    A format that is not written becomes PNG.
+    """
+    suffix = source.suffix if source.suffix.lower() in FORMATS else ".png"
+    return source.with_name(source.stem + RESTORED + suffix)
 
 
 def targets(pictures: Sequence[str], out: Path) -> list[Target]:
     """List the pictures of files, folders and patterns, in the order of their names.
 
     Of a folder, every file below it that is named like a picture, with its place below the folder kept; hidden ones
-    and the results left out. Of the rest, the files themselves.
+    and the results left out, also those beside their pictures. Of the rest, the files themselves.
 
     Raises
     ------
@@ -80,8 +92,9 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
         folders[:] = sorted(
             f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(parent, f)) != results
         )
+        named_beside = {beside(Path(name)).name for name in names}
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in FORMATS:
+            if not name.startswith(".") and Path(name).suffix.lower() in FORMATS and name not in named_beside:
                 yield Path(parent, name)
 
 
