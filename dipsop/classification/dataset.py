@@ -29,6 +29,8 @@ class Dataset:
         Where the images came from, one file each.
     noise : str
         How the given labels came about, for the record.
+    trusted : bool (N,) or None
+        Labels that a person has decided on; none where it is None.
     """
 
     images: Images
@@ -39,6 +41,7 @@ class Dataset:
     test_labels: Labels
     paths: tuple[Path, ...] | None = None
     noise: str = "none"
+    trusted: NDArray[np.bool_] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -61,4 +64,5 @@ class Dataset:
             given=self.given[index],
             true=None if self.true is None else self.true[index],
             paths=None if self.paths is None else tuple(self.paths[k] for k in index),
+            trusted=None if self.trusted is None else self.trusted[index],
         )

@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -132,14 +133,30 @@ def read(paths: Sequence[Path], side: int) -> Images:
     """Read images as uint8 (N, 3, side, side), upright, in sRGB order; DataError names the one that cannot be read."""
     out = np.empty((len(paths), 3, side, side), np.uint8)
     for k, path in enumerate(paths):
-        try:
-            with Image.open(path) as opened:
-                upright = _rgb(ImageOps.exif_transpose(opened))
-                out[k] = np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            why = reason(error) if isinstance(error, OSError) else "damaged or no image"
-            raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None
+        with _opened(path) as image:
+            upright = _rgb(ImageOps.exif_transpose(image))
+            out[k] = np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
     return out
+
+
+def thumbnail(path: Path, side: int) -> Image.Image:
+    """Read an image whole, upright, in sRGB order, at most side × side; DataError where it cannot be read."""
+    with _opened(path) as image:
+        image.draft("RGB", (side, side))  # a JPEG is read at a fraction of its size
+        small = _rgb(ImageOps.exif_transpose(image))
+        small.thumbnail((side, side))
+        return small
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; what is wrong with it until it is closed is a DataError."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        why = reason(error) if isinstance(error, OSError) else "damaged or no image"
+        raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,11 +1,12 @@
 """What a training run leaves behind, each file written whole or not at all:
 
 config.json      what was asked for, and with which version and device
-labels.npz       names and labels of the samples, and the true labels where they are known
+labels.npz       names and labels of the samples, the true labels and which a person decided on, where that is known
 checkpoint.pt    θ, (u, v), optimizer, batch statistics, epochs so far: tensors and numbers, no code
 metrics.csv      a line per epoch
 curves.png       the same, drawn
 labels.csv       all samples, the most suspect label first
+labels.html      the same with pictures, to go through; labels_files/ beside it has those of large sets
 summary.json     the last epoch, the best, and how good the list is
 """
 
@@ -42,9 +43,9 @@ def is_begun(folder: Path) -> bool:
 def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
     """Make the folder and write what is known before training."""
     make_folder(folder)
-    content = {"given": data.given, "names": np.array(data.names)}
+    known = {"given": data.given, "names": np.array(data.names), "true": data.true, "trusted": data.trusted}
     packed = io.BytesIO()
-    np.savez_compressed(packed, **content | ({} if data.true is None else {"true": data.true}))  # type: ignore[arg-type]
+    np.savez_compressed(packed, **{name: values for name, values in known.items() if values is not None})  # type: ignore[arg-type]
     write_atomically(folder / LABELS, packed.getvalue())
     save_json(folder / CONFIG, config)
 
@@ -96,7 +97,13 @@ def is_of(folder: Path, data: Dataset) -> bool:
     """Whether the run was trained on these samples and labels; DataError where that cannot be read."""
     try:
         with np.load(folder / LABELS) as labels:
-            return np.array_equal(labels["given"], data.given) and labels["names"].tolist() == data.names
+            trusted = labels["trusted"] if "trusted" in labels else None
+            return (
+                np.array_equal(labels["given"], data.given)
+                and labels["names"].tolist() == data.names
+                and (trusted is None) == (data.trusted is None)
+                and (trusted is None or np.array_equal(trusted, data.trusted))
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         raise DataError(
             f"{shown(folder / LABELS)} is missing or damaged: delete the folder, or choose another --out."

@@ -3,6 +3,8 @@
     for epoch in Trainer(data, config, device).epochs():      # breaking out is how one stops
         ...
 
+`steps` is the same with every step between, for who wants to see an epoch grow.
+
 Everything random is drawn from (seed, epoch, share), so an epoch that starts from a saved state is the same epoch, bit
 for bit, and needs no random state saved. The truth about the labels comes in for the figures of an epoch alone.
 """
@@ -10,7 +12,7 @@ for bit, and needs no random state saved. The truth about the labels comes in fo
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,14 @@ from dipsop.classification.dataset import Dataset
 from dipsop.errors import DivergenceError
 from dipsop.sop.corruption import SparseCorruption
 from dipsop.sop.labels import EarlyLearning, LabelCorruption, consistency, imbalance, sop_loss
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step done, of the epoch that is under way."""
+
+    epoch: int  # from 1
+    number: int  # of the step in its epoch, from 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,13 @@ class Trainer:
         if config.method in ("sop", "sop+"):
             random = torch.Generator().manual_seed(config.seed)
             # Drawn for all samples, whoever owns them; a process moves the rows of its own shares alone.
-            self.corruption = LabelCorruption(self.given, len(data.classes), (config.rate_u, config.rate_v), random)
+            self.corruption = LabelCorruption(
+                self.given,
+                len(data.classes),
+                (config.rate_u, config.rate_v),
+                random,
+                trusted=None if data.trusted is None else torch.from_numpy(data.trusted).to(device),
+            )
         elif config.method == "elr":
             self._early = EarlyLearning(len(self.given), len(data.classes), device)
 
@@ -121,6 +137,10 @@ class Trainer:
         return len(self.given) // self.config.shares // self.share_batch
 
     def epochs(self, stop: Callable[[], bool] | None = None) -> Iterator[Epoch]:
+        """Train from where the state stands to the last epoch; what `steps` does, without the steps."""
+        return (done for done in self.steps(stop) if isinstance(done, Epoch))
+
+    def steps(self, stop: Callable[[], bool] | None = None) -> Iterator[Step | Epoch]:
         """Train from where the state stands to the last epoch.
 
         Parameters
@@ -129,6 +149,13 @@ class Trainer:
             Asked before every step: true ends it here, in the middle of an epoch, which is not yielded, and the state
             is good for nothing more. Not asked where several processes train together: they could part ways.
 
+        Yields
+        ------
+        Step
+            After every step; leaving there is like a stop.
+        Epoch
+            After every epoch.
+
         Raises
         ------
         DivergenceError
@@ -136,7 +163,7 @@ class Trainer:
         """
         while self.epochs_done < self.config.epochs:
             start = time.perf_counter()
-            sums = self._train(stop if self._world == 1 else None)
+            sums = yield from self._train(stop if self._world == 1 else None)
             if sums is None:
                 return
             self._average_statistics()
@@ -158,7 +185,7 @@ class Trainer:
                 seconds=time.perf_counter() - start,
             )
 
-    def _train(self, stop: Callable[[], bool] | None) -> Tensor | None:
+    def _train(self, stop: Callable[[], bool] | None) -> Generator[Step, None, Tensor | None]:
         """One epoch; returns the sums of loss, hits of the given and of the true labels over own shares.
 
         None where `stop()` ended it.
@@ -180,6 +207,7 @@ class Trainer:
                 index = orders[share][step * self.share_batch : (step + 1) * self.share_batch]
                 sums += self._learn(share, index, randoms[share])
             self._optimizer.step()
+            yield Step(self.epochs_done + 1, step + 1)
         return sums
 
     def _learn(self, share: int, index: Tensor, random: torch.Generator) -> Tensor:

@@ -80,6 +80,15 @@ def classify(
         float,
         typer.Option(min=0, max=0.9, help="Share of your own images that is set aside for testing, and not listed."),
     ] = 0.0,
+    corrections: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="What labels.html of a run on the same data saved: its labels take the place of the given ones, and "
+            "are trusted. Several are applied one after the other.",
+            show_default=NONE,
+        ),
+    ] = None,
     network: Annotated[
         NetworkName | None, typer.Option(help="fast is for processors.", show_default=_by_recipe("network"))
     ] = None,
@@ -127,8 +136,9 @@ def classify(
 ) -> None:
     """Train an image classifier on labels of which a part is wrong, and say which.
 
-    RUN/labels.csv lists all images, the most suspect label first. Killed at any moment, --resume goes on from the last
-    epoch. Under torchrun, each process trains its share.
+    RUN/labels.csv lists all images, the most suspect label first; RUN/labels.html shows them in a browser, to be kept
+    or changed. Killed at any moment, --resume goes on from the last epoch. Under torchrun, each process trains its
+    share.
     """
     with_uv = (method or RECIPES[recipe].method) in WITH_UV
     _refuse(
@@ -165,6 +175,7 @@ def classify(
         images=images,
         size=size,
         test_fraction=test_fraction,
+        corrections=tuple(corrections or ()),
         device=device,
         resume=resume,
     )

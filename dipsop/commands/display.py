@@ -105,7 +105,7 @@ class Bar:
     def tell(self, sentence: str) -> None:
         """Say a sentence that stays."""
         if not self._quiet:
-            self._bar.console.print(sentence, markup=False, highlight=False)
+            self._bar.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, step: "Step") -> None:
         state = (

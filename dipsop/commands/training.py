@@ -3,19 +3,19 @@
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import typer
 
-from dipsop.classification import distributed, run_folder
+from dipsop.classification import distributed, review, run_folder
 from dipsop.classification.trainer import Epoch
-from dipsop.commands.display import aligned, clock
+from dipsop.commands.display import Bar, aligned, clock
 from dipsop.commands.stopping import Stopping
 from dipsop.files import as_json, shown
 from dipsop.jobs.classify import ClassifyJob, run
-from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stopped, never
+from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stopped, Underway, never
 
 SECONDS_BETWEEN_BYTES = 2.0
 
@@ -31,7 +31,8 @@ def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
     lines = Lines(quiet or not distributed.is_first())
     with Stopping() as stopping:
         try:
-            with closing(run(job, never if several else stopping.came)) as events:  # also where a signal ends it here
+            # Closed also where a signal ends it here.
+            with lines, closing(run(job, never if several else stopping.came)) as events:
                 for event in events:
                     lines.show(event)
                     match event:
@@ -56,7 +57,7 @@ def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
 
 
 class Lines:
-    """What happens, on stderr: a line per epoch, and one every other second of a download.
+    """What happens, on stderr: a line per epoch over a bar, and one every other second of a download.
 
     Attributes
     ----------
@@ -66,7 +67,17 @@ class Lines:
 
     def __init__(self, quiet: bool) -> None:
         self.epochs = 0
-        self._quiet, self._start, self._first, self._fetching = quiet, 0.0, 0, 0.0
+        self._quiet, self._fetching, self._left = quiet, 0.0, 0.0
+        self._bar: Bar | None = None
+        self._shown = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Show nothing yet."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Take the bar away."""
+        self._shown.close()
 
     def show(self, event: object) -> None:
         """Show what there is to see of an event."""
@@ -77,23 +88,30 @@ class Lines:
                     of = f" of {total / 1e6:.0f}" if total else ""
                     self._say(f"fetching  {there / 1e6:.0f}{of} MB")
             case Begun(steps):
-                self.epochs, self._start = steps, time.monotonic()
+                self.epochs = steps
+                self._bar = self._shown.enter_context(Bar(steps, quiet=self._quiet))
+            case Underway():
+                self._left = event.seconds_left
+                if self._bar is not None:
+                    self._bar.see_share(event)
             case Epoch():
                 self._say(self._figures(event))
+            case Done():
+                self._shown.close()
             case Stopped(completed, of):
+                self._shown.close()
                 self._say(f"stopped after {completed} of {of} epochs: go on with --resume")
 
     def _figures(self, epoch: Epoch) -> str:
-        self._first = self._first or epoch.number
-        here = epoch.number - self._first + 1
-        left = (time.monotonic() - self._start) / here * (self.epochs - epoch.number)
         figures = [f"loss {epoch.loss:.3f}", f"given {epoch.given_accuracy:.3f}"]
         figures += [f"true {epoch.true_accuracy:.3f}"] if epoch.true_accuracy == epoch.true_accuracy else []
         figures += [f"test {epoch.test_accuracy:.3f}"] if epoch.test_accuracy == epoch.test_accuracy else []
-        return f"epoch {epoch.number}/{self.epochs}  {'  '.join(figures)}  {clock(left)} left"
+        return f"epoch {epoch.number}/{self.epochs}  {'  '.join(figures)}  {clock(self._left)} left"
 
     def _say(self, line: str) -> None:
-        if not self._quiet:
+        if self._bar is not None:
+            self._bar.tell(line)
+        elif not self._quiet:
             print(line, file=sys.stderr, flush=True)
 
 
@@ -107,5 +125,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         )
     if summary.get("wrong_labels"):
         lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
-    lines["suspects"] = f"{shown(Path(summary['out']) / run_folder.SUSPECTS)}, the most suspect label first"
+    out = Path(summary["out"])
+    lines["suspects"] = f"{shown(out / run_folder.SUSPECTS)}, the most suspect label first"
+    lines["to review"] = f"{shown(out / review.PAGE)}, in a browser"
     return aligned(lines)

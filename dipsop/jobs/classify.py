@@ -12,18 +12,19 @@ import torch
 import torch.distributed as dist
 
 from dipsop import __version__
-from dipsop.classification import label_noise, report, run_folder, sources
+from dipsop.classification import corrections, label_noise, report, review, run_folder, sources
 from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import Process, in_turn, process
-from dipsop.classification.trainer import Epoch, Trainer
+from dipsop.classification.trainer import Epoch, Step, Trainer
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
 from dipsop.files import save_json, shown
-from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stop, Stopped, Written, never
+from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stop, Stopped, Underway, Written, never
+from dipsop.jobs.time_left import TimeLeft
 
 SECONDS_BETWEEN_CURVES = 10
-Event = Fetching | Begun | Saving | Epoch | Written | Done | Stopped
+Event = Fetching | Begun | Underway | Saving | Epoch | Written | Done | Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class ClassifyJob:
         Fetch cifar10 or cifar100 into the cache.
     images : int or None
         Train on so many alone.
+    corrections : tuple of Path
+        As labels.html saved them, applied one after the other: labels that are replaced, or kept, and trusted.
     size : int
         Side in pixels that images are resized to which are not CIFAR's.
     test_fraction : float in [0, 1)
@@ -67,6 +70,7 @@ class ClassifyJob:
     human_labels: Path | None = None
     fetch: bool = False
     images: int | None = None
+    corrections: tuple[Path, ...] = ()
     size: int = 32
     test_fraction: float = 0.0
     device: DeviceName = "auto"
@@ -91,6 +95,8 @@ def run(job: ClassifyJob, stop: Stop = never) -> Generator[Event, None, None]:
         While data is fetched.
     Begun
         Before the training; its steps are epochs.
+    Underway
+        After every step.
     Saving, Epoch
         For every epoch, before and after its state is written.
     Saving, Written, Done
@@ -115,7 +121,9 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     begun = run_folder.is_begun(job.out)
     if begun and not job.resume:
         raise DataError(f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out.")
+    start = time.monotonic()
     data = yield from _data(job, me)
+    loading = time.monotonic() - start
     config = _settled(job, data, me.world)
     about = {
         "dipsop": __version__,
@@ -127,6 +135,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         "test_fraction": job.test_fraction,
         "noise": job.noise,
         "human_labels": job.human_labels and str(job.human_labels),
+        "corrections": [str(path) for path in job.corrections],
         "size": data.images.shape[-1],
         "classes": list(data.classes),
         "recipe": job.recipe,
@@ -141,7 +150,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     elif me.rank == 0:
         run_folder.begin(job.out, about, data)
     yield Begun(steps=config.epochs)
-    stopped = yield from _train(job, trainer, epochs, me, stop)
+    stopped = yield from _train(job, trainer, epochs, TimeLeft(trainer, review.share_read(data) * loading), me, stop)
     if not stopped:
         stopped = yield from _finish(job, trainer, data, epochs, me, stop)
     if stopped:
@@ -149,7 +158,9 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
 
 
 def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
-    """Read the data, and make it noisy where asked for."""
+    """Read the data, make it noisy where asked for, and correct it."""
+    for path in job.corrections:
+        corrections.read(path)  # what is wrong with it is said before the images are read
     loading = sources.load(job.data, fetch=job.fetch, size=job.size, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
         while True:
@@ -159,7 +170,8 @@ def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
                 data: Dataset = end.value
                 break
             yield Fetching(there, total)
-    return sources.noisy(data, job.noise, job.seed, job.human_labels, job.images)
+    data = sources.noisy(data, job.noise, job.seed, job.human_labels, job.images)
+    return corrections.apply(data, job.corrections)
 
 
 def _settled(job: ClassifyJob, data: Dataset, world: int) -> TrainConfig:
@@ -206,14 +218,18 @@ def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) 
 
 
 def _train(
-    job: ClassifyJob, trainer: Trainer, epochs: list[Epoch], me: Process, stop: Stop
+    job: ClassifyJob, trainer: Trainer, epochs: list[Epoch], left: TimeLeft, me: Process, stop: Stop
 ) -> Generator[Event, None, bool]:
     """Go through the epochs left, appending each to those done and writing it to the folder.
 
     Returns whether `stop()` ended it.
     """
     drawn = -math.inf
-    for epoch in trainer.epochs(stop):
+    for epoch in trainer.steps(stop):
+        left.see(epoch)
+        if isinstance(epoch, Step):
+            yield Underway(left.done, left.seconds, f"epoch {epoch.epoch}/{trainer.config.epochs}")
+            continue
         yield Saving()
         epochs.append(epoch)
         state = trainer.state()
@@ -250,6 +266,7 @@ def _finish(
         run_folder.write_metrics(job.out, epochs)
         run_folder.write_curves(job.out, epochs)
         run_folder.write_suspects(job.out, listed)
+        review.write(job.out, listed, data, job.data)
         save_json(job.out / run_folder.SUMMARY, summary)
         yield Written(job.out / run_folder.SUSPECTS)
         yield Done(summary)

@@ -38,6 +38,8 @@ class LabelCorruption:
         Of u and of v, as published: per batch of 128.
     generator : torch.Generator
         Draws u, v ~ N(0, 1e-8²).
+    trusted : Tensor (N,), bool, or None
+        Labels known to be right: their u and v start at 0 and, growth being multiplicative, stay there.
 
     Attributes
     ----------
@@ -45,11 +47,19 @@ class LabelCorruption:
         u is zero but at the given class, v is zero there: growth is multiplicative, so zeros stay.
     """
 
-    def __init__(self, given: Tensor, classes: int, rates: tuple[float, float], generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        given: Tensor,
+        classes: int,
+        rates: tuple[float, float],
+        generator: torch.Generator,
+        trusted: Tensor | None = None,
+    ) -> None:
         shape = (len(given), classes)
         self.is_given = F.one_hot(given, classes).bool()
         start = SparseCorruption.random(shape, INIT_SCALE, generator, given.device)
-        self.factors = SparseCorruption(start.u * self.is_given, start.v * ~self.is_given)
+        open_ = 1.0 if trusted is None else (~trusted).float()[:, None]
+        self.factors = SparseCorruption(start.u * self.is_given * open_, start.v * ~self.is_given * open_)
         self.rates = rates
 
     def value(self, index: Tensor) -> Tensor:

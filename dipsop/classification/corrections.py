@@ -1,0 +1,120 @@
+"""What a person decided about suspect labels: corrections.csv, as labels.html saves it.
+
+A line for each label that was looked at, sample,given_label,decision,label: `keep` where the given label is right,
+`change` where `label` is. Both are trusted from then on.
+"""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from dipsop.classification.dataset import Dataset
+from dipsop.errors import DataError
+from dipsop.files import printable, reason, shown
+
+COLUMNS = ("sample", "given_label", "decision", "label")
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One line of the file, `line` from 1."""
+
+    line: int
+    sample: str
+    given: str
+    label: str
+
+
+def read(path: Path) -> list[Correction]:
+    """Read corrections.csv; further columns are passed over.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or a line is none of a sample, its label, keep or change, and the label that is right.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+            reader = csv.DictReader(text, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            heading = reader.fieldnames or ()
+    except (OSError, csv.Error) as error:
+        why = reason(error) if isinstance(error, OSError) else "no CSV file"
+        raise DataError(f"{shown(path)} cannot be read ({why}): give what labels.html saved.") from None
+    if not set(COLUMNS) <= set(heading):
+        raise DataError(f"{shown(path)} lacks the columns {','.join(COLUMNS)}: give what labels.html saved.")
+    return [_correction(path, line, [row[name] or "" for name in COLUMNS]) for line, row in rows]
+
+
+def _correction(path: Path, line: int, row: Sequence[str]) -> Correction:
+    sample, given, decision, label = row
+    if not (sample and given and label) or decision not in ("keep", "change") or (decision == "keep" and label != given):
+        _refuse(path, line, f"is not {','.join(COLUMNS)} with the decision keep or change: mend it")
+    return Correction(line, sample, given, label)
+
+
+def _refuse(path: Path, line: int, what: str) -> NoReturn:
+    raise DataError(f"{shown(path)}, line {line} {what}.")
+
+
+def decisions(path: Path, names: Sequence[str], labels: Sequence[str], classes: Sequence[str]) -> dict[int, str]:
+    """Return the labels that the file decides on, by the place of the sample.
+
+    Parameters
+    ----------
+    path : Path
+        corrections.csv.
+    names, labels : N names of the samples, and the labels that they have now
+        Paths may be written in another way than in the file, as long as they lead to the same place from here.
+    classes : names of all classes
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a line names a sample, a label or a class that there is none of, or decides twice.
+    """
+    places: dict[str, list[int]] = {}
+    for k, name in enumerate(names):
+        places.setdefault(os.path.abspath(name), []).append(k)
+    found: dict[int, str] = {}
+    for one in read(path):
+        there = places.get(os.path.abspath(one.sample), [])
+        if not there:
+            _refuse(path, one.line, f"names {printable(one.sample)}, which is not in the data: name the data it is of")
+        if one.label not in classes:
+            _refuse(path, one.line, f"names the class {printable(one.label)}, which there is none of: mend it")
+        now = [k for k in there if labels[k] == one.given]
+        if not now:
+            _refuse(
+                path,
+                one.line,
+                f"takes {printable(one.sample)} for {printable(one.given)}, here it is {printable(labels[there[0]])}: "
+                "give the data and the earlier corrections that it was made with",
+            )
+        if any(found.get(k, one.label) != one.label for k in now):
+            _refuse(path, one.line, f"decides on {printable(one.sample)} once more, in another way: mend it")
+        found |= dict.fromkeys(now, one.label)
+    return found
+
+
+def apply(data: Dataset, files: Sequence[Path]) -> Dataset:
+    """Return the data with the labels of these files, one after the other, which are trusted.
+
+    Raises
+    ------
+    DataError
+        As decisions.
+    """
+    given, names = data.given.copy(), data.names
+    trusted = np.zeros(len(given), bool)
+    number = {name: k for k, name in enumerate(data.classes)}
+    for path in files:
+        decided = decisions(path, names, [data.classes[label] for label in given], data.classes)
+        for k, label in decided.items():
+            given[k], trusted[k] = number[label], True
+    return replace(data, given=given, trusted=trusted) if files else data

@@ -1,0 +1,187 @@
+"""A folder or a CSV of labelled images once more, with corrections applied. What is there is only read."""
+
+import csv
+import io
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dipsop.classification import corrections, image_folder
+from dipsop.classification.image_folder import Listed
+from dipsop.errors import DataError, DipsopError
+from dipsop.files import exists, make_folder, reason, shown, write_atomically
+from dipsop.jobs.events import Begun, Done, Stop, Stopped, Underway, never
+
+Event = Begun | Underway | Done | Stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabelJob:
+    """Labelled images, what was decided about them, and where they go.
+
+    Parameters
+    ----------
+    data : Path
+        A folder with a folder of images per class, or a CSV of path,label.
+    corrections : tuple of Path
+        As labels.html saved them, applied one after the other.
+    out : Path
+        The new folder, or the new CSV.
+    link : bool
+        Hard links rather than copies, or symbolic ones where the disk has no others; of a folder alone.
+    """
+
+    data: Path
+    corrections: tuple[Path, ...]
+    out: Path
+    link: bool = False
+
+
+def run(job: RelabelJob, stop: Stop = never) -> Iterator[Event]:
+    """Write the corrected labels; of a folder all or nothing.
+
+    Parameters
+    ----------
+    job : RelabelJob
+    stop : callable
+        Asked before every file of a folder: true ends it, and leaves nothing.
+
+    Yields
+    ------
+    Begun, Underway
+        Before the first file, and with every file.
+    Done
+        Its report has out, and how many images there are and how many have another label now.
+    Stopped
+        Instead, where `stop()` ended it.
+
+    Raises
+    ------
+    DipsopError
+        Data or corrections are not as they must be, or `out` is there.
+    """
+    listed = _listed(job.data)
+    labels = _corrected(listed, job.corrections)
+    _check_free(job.out, job.data)
+    changed = sum(before != after for (_, before), after in zip(listed, labels, strict=True))
+    yield Begun(steps=len(listed))
+    if job.data.is_file():
+        write_atomically(job.out, _csv(job, listed, labels).encode())
+    else:
+        targets = _targets(job.data, listed, labels)
+        completed = yield from _fill(job, [path for path, _ in listed], targets, stop)
+        if completed < len(listed):
+            yield Stopped(completed=completed, of=len(listed))
+            return
+    yield Done({"out": str(job.out), "images": len(listed), "changed": changed})
+
+
+def _listed(data: Path) -> Listed:
+    try:
+        if data.is_file():
+            return image_folder.list_csv(data)
+        if not data.is_dir():
+            raise DataError(f"{shown(data)} does not exist: name a folder with a folder per class, or a CSV.")
+        return image_folder.list_folder(data)
+    except OSError as error:
+        at = shown(Path(error.filename or data))
+        raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None
+
+
+def _corrected(listed: Listed, files: Sequence[Path]) -> list[str]:
+    names, labels = [str(path) for path, _ in listed], [label for _, label in listed]
+    classes = set(labels)
+    for path in files:
+        for k, label in corrections.decisions(path, names, labels, sorted(classes)).items():
+            labels[k] = label
+    return labels
+
+
+def _check_free(out: Path, data: Path) -> None:
+    """Refuse what is there, and what would be taken for a class of the original."""
+    try:
+        there = exists(out) and (not out.is_dir() or any(out.iterdir()) or data.is_file())
+    except OSError as error:
+        raise DataError(f"{shown(out)} cannot be looked into ({reason(error)}): choose another --out.") from None
+    if there:
+        raise DataError(f"{shown(out)} is there already: choose another --out.")
+    if data.is_dir() and Path(os.path.realpath(data)) in Path(os.path.realpath(out)).parents:
+        raise DataError(f"{shown(out)} lies in {shown(data)}, which stays as it is: choose another --out.")
+
+
+def _csv(job: RelabelJob, listed: Listed, labels: Sequence[str]) -> str:
+    """The lines of the CSV with their further columns, its heading if it has one, paths as seen from the new one."""
+    with job.data.open(encoding="utf-8-sig", newline="") as lines:
+        rows = [row for row in csv.reader(lines) if row]
+    heading = rows[: len(rows) - len(listed)]
+    here = job.out.parent
+    for row, (path, _), label in zip(rows[len(heading) :], listed, labels, strict=True):
+        elsewhere = not Path(row[0].strip()).is_absolute() and os.path.realpath(here) != os.path.realpath(
+            job.data.parent
+        )
+        row[:2] = [os.path.relpath(path, here) if elsewhere else row[0], label]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _targets(data: Path, listed: Listed, labels: Sequence[str]) -> list[Path]:
+    """Where each file goes, within the new folder: what changes its class yields to a name that is taken there."""
+    inside = [path.relative_to(data) for path, _ in listed]
+    staying = [path.parts[0] == label for path, label in zip(inside, labels, strict=True)]
+    taken = {str(path).lower() for path, stays in zip(inside, staying, strict=True) if stays}
+    targets = []
+    for path, label, stays in zip(inside, labels, staying, strict=True):
+        target = path if stays else _free(Path(label, *path.parts[1:]), path.parts[0], taken)
+        taken.add(str(target).lower())  # some disks take A.jpg for a.jpg
+        targets.append(target)
+    return targets
+
+
+def _free(target: Path, origin: str, taken: set[str]) -> Path:
+    """The name itself, else a_from_dog.jpg, a_from_dog_2.jpg, …"""
+    number, name = 1, target
+    while str(name).lower() in taken:
+        name = target.with_stem(f"{target.stem}_from_{origin}" + (f"_{number}" if number > 1 else ""))
+        number += 1
+    return name
+
+
+def _fill(
+    job: RelabelJob, sources: list[Path], targets: list[Path], stop: Stop
+) -> Generator[Event, None, int]:
+    """Fill a folder beside the new one, which takes its name once it is whole; returns how many files are in it."""
+    make_folder(job.out.parent)
+    start, whole = time.monotonic(), job.out.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")
+    try:
+        for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            if stop():
+                return k
+            _put(source, whole / target, job.link)
+            done = (k + 1) / len(sources)
+            yield Underway(done, (time.monotonic() - start) * (1 / done - 1), target.name)
+        if job.out.is_dir():
+            job.out.rmdir()  # it is empty
+        whole.rename(job.out)
+    except OSError as error:
+        at = shown(Path(error.filename or job.out))
+        raise DipsopError(f"{at} could not be copied ({reason(error)}): free space, or choose another --out.") from None
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
+    return len(sources)
+
+
+def _put(source: Path, target: Path, link: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not link:
+        shutil.copy2(source, target)
+        return
+    original = os.path.realpath(source)
+    try:
+        os.link(original, target)
+    except OSError:  # another disk, or one without hard links
+        os.symlink(original, target)
