@@ -14,8 +14,8 @@ from dipsop.commands.classify import classify
 from dipsop.commands.corrupt import corrupt
 from dipsop.commands.demo import demo
 from dipsop.commands.doctor import doctor
-from dipsop.commands.predict import predict
 from dipsop.commands.restore import restore
+from dipsop.commands.runs import export, predict, relabel
 from dipsop.compute import tune_process
 from dipsop.errors import DipsopError
 
@@ -29,6 +29,8 @@ app.command()(corrupt)
 app.command()(demo)
 app.command()(classify)
 app.command()(predict)
+app.command()(relabel)
+app.command()(export)
 app.command()(doctor)
 
 

@@ -53,7 +53,11 @@ def read(path: Path) -> list[Correction]:
 
 def _correction(path: Path, line: int, row: Sequence[str]) -> Correction:
     sample, given, decision, label = row
-    if not (sample and given and label) or decision not in ("keep", "change") or (decision == "keep" and label != given):
+    if (
+        not (sample and given and label)
+        or decision not in ("keep", "change")
+        or (decision == "keep" and label != given)
+    ):
         _refuse(path, line, f"is not {','.join(COLUMNS)} with the decision keep or change: mend it")
     return Correction(line, sample, given, label)
 

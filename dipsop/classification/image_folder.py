@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -33,7 +33,7 @@ def list_folder(folder: Path) -> Listed:
     children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
     for child in children:
         files = [path for path in _below(child) if path.is_file()]
-        readable = [path for path in files if path.suffix.lower() in SUFFIXES]
+        readable = _readable(files)
         if files and not readable:
             raise DataError(
                 f"{shown(child)} holds files, but none of a kind that is read ({', '.join(sorted(SUFFIXES))}): convert "
@@ -48,6 +48,15 @@ def list_folder(folder: Path) -> Listed:
         training = next((child for child in children if child.name.lower().startswith("train")), children[0])
         raise DataError(f"{shown(folder)} holds sets, not classes: name one of them, as in {shown(training)}.")
     return found
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Return all images below a folder, at any depth, by name; OSError where a folder is closed."""
+    return _readable(path for path in _below(folder) if path.is_file())
+
+
+def _readable(files: Iterable[Path]) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
 
 
 def _below(folder: Path) -> list[Path]:

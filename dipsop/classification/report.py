@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dipsop.classification.dataset import Labels
 
 Scores = NDArray[np.floating]
+COLUMNS = ("rank", "sample", "given_label", "suggested_label", "score", "given_probability")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def as_csv(listed: list[Suspect]) -> str:
     """The list as CSV with a heading."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "sample", "given_label", "suggested_label", "score", "given_probability"])
+    writer.writerow(COLUMNS)
     for s in listed:
         writer.writerow([s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}"])
     return text.getvalue()

@@ -30,6 +30,7 @@ PAGE, BESIDE = "labels.html", "labels_files"
 IN_PAGE = 1000  # pictures within the page: some megabytes
 CHUNK = 500  # pictures in each file beside it
 FROM_FILES = 2000  # whole pictures, read once more; of all others there is what the network saw
+PACKING = 4e-4  # seconds for a small picture
 SIDE, SMALL = 192, 64  # pixels of a picture that is read once more, and of another, at most
 
 
@@ -63,9 +64,10 @@ def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -
     write_atomically(folder / PAGE, _page(_content(folder, listed, data, source), inside).encode())
 
 
-def share_read(data: Dataset) -> float:
-    """Share of the images that writing the page reads once more."""
-    return 0.0 if data.paths is None else min(1.0, FROM_FILES / len(data.paths))
+def seconds(data: Dataset, loading: float) -> float:
+    """Roughly how long writing the page takes, where reading all images took `loading` seconds."""
+    read_again = 0.0 if data.paths is None else min(1.0, FROM_FILES / len(data.paths))
+    return read_again * loading + PACKING * len(data.given)
 
 
 def _content(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -> dict[str, Any]:

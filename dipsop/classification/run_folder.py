@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dipsop.checkpoint import load_state, save_state
 from dipsop.classification.dataset import Dataset
-from dipsop.classification.report import Suspect, as_csv
+from dipsop.classification.report import COLUMNS, Suspect, as_csv
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
 from dipsop.files import exists, make_folder, reason, save_figure, save_json, shown, write_atomically
@@ -95,19 +96,32 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 def is_of(folder: Path, data: Dataset) -> bool:
     """Whether the run was trained on these samples and labels; DataError where that cannot be read."""
+    labels = _load_labels(folder)
+    nobody = np.zeros(len(data.given), bool)
+    trusted = nobody if data.trusted is None else data.trusted
+    return (
+        np.array_equal(labels["given"], data.given)
+        and labels["names"].tolist() == data.names
+        and np.array_equal(labels.get("trusted", nobody), trusted)
+    )
+
+
+def load_names(folder: Path) -> list[str]:
+    """Read the names of the samples, in the order of the data; DataError where that cannot be read."""
+    names: list[str] = _load_labels(folder)["names"].tolist()
+    return names
+
+
+def _load_labels(folder: Path) -> dict[str, NDArray[Any]]:
+    """Read labels.npz."""
     try:
-        with np.load(folder / LABELS) as labels:
-            trusted = labels["trusted"] if "trusted" in labels else None
-            return (
-                np.array_equal(labels["given"], data.given)
-                and labels["names"].tolist() == data.names
-                and (trusted is None) == (data.trusted is None)
-                and (trusted is None or np.array_equal(trusted, data.trusted))
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise DataError(
-            f"{shown(folder / LABELS)} is missing or damaged: delete the folder, or choose another --out."
-        ) from None
+        with np.load(folder / LABELS) as packed:
+            labels = dict(packed)
+        if {"given", "names"} <= labels.keys():
+            return labels
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass
+    raise DataError(f"{shown(folder / LABELS)} is missing or damaged: delete the folder, or choose another --out.")
 
 
 def write_metrics(folder: Path, epochs: list[Epoch]) -> None:
@@ -138,6 +152,27 @@ def write_curves(folder: Path, epochs: list[Epoch]) -> None:
     axes.grid(True, alpha=0.3)
     axes.legend()
     save_figure(folder / CURVES, figure, dpi=110)
+
+
+def load_suspects(folder: Path) -> list[dict[str, str]]:
+    """Read labels.csv: a mapping of columns to what stands there for each line, the most suspect first.
+
+    Raises
+    ------
+    DataError
+        There is no such list, or the file is damaged.
+    """
+    path = folder / SUSPECTS
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
+            rows = [dict(row) for row in csv.DictReader(text, strict=True)]
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read ({reason(error)}): name the folder of a finished run.") from None
+    except csv.Error:
+        rows = []
+    if not rows or any(set(COLUMNS) - row.keys() or None in row.values() for row in rows):
+        raise DataError(f"{shown(path)} is damaged: train anew.")
+    return rows
 
 
 def write_suspects(folder: Path, listed: list[Suspect]) -> None:

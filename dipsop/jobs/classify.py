@@ -150,7 +150,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     elif me.rank == 0:
         run_folder.begin(job.out, about, data)
     yield Begun(steps=config.epochs)
-    stopped = yield from _train(job, trainer, epochs, TimeLeft(trainer, review.share_read(data) * loading), me, stop)
+    stopped = yield from _train(job, trainer, epochs, TimeLeft(trainer, review.seconds(data, loading)), me, stop)
     if not stopped:
         stopped = yield from _finish(job, trainer, data, epochs, me, stop)
     if stopped:

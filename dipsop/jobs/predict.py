@@ -6,35 +6,62 @@ from pathlib import Path
 
 import torch
 
-from dipsop.classification import image_folder, run_folder
-from dipsop.classification.classifier import Classifier
-from dipsop.classification.config import TrainConfig
-from dipsop.compute import DeviceName, pick_device
+from dipsop.classification import image_folder
+from dipsop.compute import DeviceName
 from dipsop.errors import DataError
-from dipsop.files import shown
+from dipsop.files import reason, shown
+from dipsop.jobs import trained
 from dipsop.jobs.events import Stop, never
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictJob:
-    """The folder of a training run, and the images to classify."""
+    """The folder of a training run, and the images to classify.
+
+    Parameters
+    ----------
+    run : Path
+    images : tuple of Path
+        Files, and folders for all the images below them.
+    top : int
+        Classes of each image, the likeliest first; all where there are fewer.
+    device : "auto", "cpu", "cuda" or "mps"
+    """
 
     run: Path
     images: tuple[Path, ...]
+    top: int = 1
     device: DeviceName = "auto"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The class of one image, and the probability that the model gives it."""
+    """The likeliest classes of one image, and the probabilities that the model gives them."""
 
     image: Path
-    label: str
-    probability: float
+    ranked: tuple[tuple[str, float], ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return self.ranked[0][0]
+
+    @property
+    def probability(self) -> float:
+        """That of the likeliest class."""
+        return self.ranked[0][1]
 
 
-def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction]:
-    """Classify images in their order.
+@dataclass(frozen=True)
+class Unread:
+    """One image that cannot be read; the others are classified."""
+
+    image: Path
+    why: str  # a sentence with the remedy
+
+
+def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
+    """Classify images in their order, those of a folder by name.
 
     Parameters
     ----------
@@ -44,24 +71,38 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction]:
 
     Yields
     ------
-    Prediction
+    Prediction, Unread
+        One of them for each image.
 
     Raises
     ------
     DataError
-        There is no trained model, or an image cannot be read; those before it have been classified.
+        There is no trained model, or a folder is closed or holds no image.
     """
-    config = run_folder.load_config(job.run)
-    state, _ = run_folder.load_checkpoint(job.run)
-    try:
-        classes, size, train = config["classes"], config["size"], TrainConfig(**config["train"])
-        classifier = Classifier(train.network, len(classes), train.dtype, pick_device(job.device))
-        classifier.load_state_dict(state["network"])
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        raise DataError(f"{shown(job.run)} holds no model that this version can use: train anew.") from None
-    for path in job.images:
+    model = trained.load(job.run, job.device)
+    for path in [path for named in job.images for path in _below(named)]:
         if stop():
             return
-        probabilities = classifier.probabilities(torch.from_numpy(image_folder.read([path], size)))[0]
-        label = int(probabilities.argmax())
-        yield Prediction(path, classes[label], float(probabilities[label]))
+        try:
+            image = image_folder.read([path], model.size)
+        except DataError as error:
+            yield Unread(path, str(error))
+            continue
+        probabilities = model.classifier.probabilities(torch.from_numpy(image))[0]
+        best = probabilities.topk(min(job.top, len(model.classes)))
+        ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        yield Prediction(path, tuple((model.classes[k], value) for k, value in ranked))
+
+
+def _below(named: Path) -> list[Path]:
+    """The images that a path names: itself, or those below a folder."""
+    if not named.is_dir():
+        return [named]
+    try:
+        found = image_folder.images_below(named)
+    except OSError as error:
+        at = shown(Path(error.filename or named))
+        raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other images.") from None
+    if not found:
+        raise DataError(f"{shown(named)} holds no images: name a folder that does.")
+    return found

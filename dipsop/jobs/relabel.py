@@ -151,9 +151,7 @@ def _free(target: Path, origin: str, taken: set[str]) -> Path:
     return name
 
 
-def _fill(
-    job: RelabelJob, sources: list[Path], targets: list[Path], stop: Stop
-) -> Generator[Event, None, int]:
+def _fill(job: RelabelJob, sources: list[Path], targets: list[Path], stop: Stop) -> Generator[Event, None, int]:
     """Fill a folder beside the new one, which takes its name once it is whole; returns how many files are in it."""
     make_folder(job.out.parent)
     start, whole = time.monotonic(), job.out.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")

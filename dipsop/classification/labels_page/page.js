@@ -4,6 +4,7 @@ const ALL_RIGHT = 20; // so many kept in a row: what follows is hardly worth a l
 const MOST_CLASSES = 24; // of the table; more make a list of the commonest pairs
 const KEY = "dipsop labels " + RUN.run;
 const count = RUN.samples.length;
+const wide = matchMedia("(min-width: 52rem)"); // as in page.css
 const $ = (id) => document.getElementById(id);
 const name = (k) => RUN.classes[k];
 
@@ -73,20 +74,13 @@ function filter() {
 }
 
 function tile(i, place) {
-  const button = document.createElement("button");
-  const image = document.createElement("img");
-  const words = document.createElement("span");
-  const mark = document.createElement("span");
+  const [button, image, words, mark] = ["button", "img", "span", "span"].map((tag) => element(tag));
   Object.assign(button, {type: "button", className: "tile"});
   image.alt = "";
   words.className = "words";
   mark.className = "mark";
-  words.append(name(RUN.given[i]));
-  if (RUN.suggested[i] !== RUN.given[i]) {
-    const other = document.createElement("b");
-    other.append(name(RUN.suggested[i]));
-    words.append(" → ", other);
-  }
+  words.append(line(name(RUN.given[i])));
+  if (RUN.suggested[i] !== RUN.given[i]) words.append(line("→ ", strong(name(RUN.suggested[i]))));
   button.title = RUN.samples[i];
   button.append(image, words, mark);
   button.onclick = () => go(place);
@@ -166,17 +160,15 @@ function drawPicture(i) {
   whole.src = url;
 }
 
-function strong(text) {
-  const element = document.createElement("strong");
-  element.append(text);
-  return element;
+function element(tag, ...content) {
+  const made = document.createElement(tag);
+  made.append(...content);
+  return made;
 }
 
-function key(text) {
-  const element = document.createElement("kbd");
-  element.append(text);
-  return element;
-}
+const strong = (text) => element("strong", text);
+const key = (text) => element("kbd", text);
+const line = (...content) => element("span", ...content);
 
 function drawCount() {
   const pair = $("given").value !== "" || $("suggested").value !== "";
@@ -202,6 +194,12 @@ function go(place) {
   at = place;
   if (turned) drawList(); else drawMarks();
   drawStage();
+  if (wide.matches) $("list").children[at % TILES].scrollIntoView({block: "nearest"}); // else the picture is above it
+}
+
+function turn(by) {
+  go((Math.floor(at / TILES) + by) * TILES);
+  $("filters").scrollIntoView();
 }
 
 // Decisions.
@@ -278,12 +276,12 @@ function pair(given, suggested) {
   $("suggested").value = again ? "" : suggested;
   filter();
   drawPairs();
+  scrollTo(0, 0);
 }
 
 function pairButton(given, suggested, number, words) {
-  const button = document.createElement("button");
+  const button = element("button", words);
   button.type = "button";
-  button.append(words);
   button.setAttribute("aria-label", `given ${name(given)}, suggested ${name(suggested)}: ${number}`);
   button.setAttribute("aria-pressed", $("given").value === String(given) && $("suggested").value === String(suggested));
   button.title = `given ${name(given)}, suggested ${name(suggested)}`;
@@ -300,7 +298,7 @@ for (let i = 0; i < count; i++) {
 function drawPairs() {
   const focused = $("pairs").contains(document.activeElement) ? document.activeElement.title : null;
   $("pairs").replaceChildren(RUN.classes.length <= MOST_CLASSES ? table() : commonest());
-  if (focused) [...$("pairs").querySelectorAll("button")].find((button) => button.title === focused)?.focus();
+  if (focused) [...$("pairs").querySelectorAll("button")].find((button) => button.title === focused)?.focus({preventScroll: true});
 }
 
 function table() {
@@ -308,13 +306,8 @@ function table() {
   const head = all.createTHead().insertRow();
   const most = Math.max(1, ...[...numbers].filter(([both]) => new Set(both.split(" ")).size > 1).map(([, n]) => n));
   head.append(heading("given ↓  suggested →", "col"));
-  head.firstChild.className = "corner";
   RUN.classes.forEach((text) => {
-    const cell = heading("", "col");
-    const span = document.createElement("span");
-    span.append(text);
-    cell.append(span);
-    head.append(cell);
+    head.append(heading(line(text), "col"));
   });
   const body = all.createTBody();
   RUN.classes.forEach((text, given) => {
@@ -333,19 +326,14 @@ function table() {
 }
 
 function heading(text, scope) {
-  const cell = document.createElement("th");
-  cell.scope = scope;
-  cell.append(text);
-  return cell;
+  return Object.assign(element("th", text), {scope});
 }
 
 function commonest() {
   const list = document.createElement("ol");
   const pairs = [...numbers].map(([both, n]) => [...both.split(" ").map(Number), n]).filter(([a, b]) => a !== b);
   for (const [given, suggested, n] of pairs.sort((a, b) => b[2] - a[2]).slice(0, 60)) {
-    const item = document.createElement("li");
-    item.append(pairButton(given, suggested, n, `${name(given)} → ${name(suggested)}  ${n}`));
-    list.append(item);
+    list.append(element("li", pairButton(given, suggested, n, `${name(given)} → ${name(suggested)}  ${n}`)));
   }
   return list;
 }
@@ -366,9 +354,8 @@ function begin() {
   options($("suggested"), "any");
   options($("others"), "any class …");
   RUN.classes.slice(0, 10).forEach((text, k) => {
-    const button = document.createElement("button");
+    const button = element("button", key((k + 1) % 10), " ", text);
     button.type = "button";
-    button.append(key((k + 1) % 10), " ", text);
     button.setAttribute("aria-keyshortcuts", (k + 1) % 10);
     button.onclick = () => label(k);
     $("classes").append(button);
@@ -385,8 +372,8 @@ function begin() {
   $("filters").onchange = () => { filter(); drawPairs(); };
   $("filters").onsubmit = (event) => event.preventDefault();
   $("filters").onreset = () => setTimeout(() => { filter(); drawPairs(); });
-  $("earlier").onclick = () => go((Math.floor(at / TILES) - 1) * TILES);
-  $("later").onclick = () => go((Math.floor(at / TILES) + 1) * TILES);
+  $("earlier").onclick = () => turn(-1);
+  $("later").onclick = () => turn(1);
   document.addEventListener("keydown", press);
   addEventListener("beforeunload", (event) => { if (unsaved && !keeps) event.preventDefault(); });
   filter();

@@ -1,0 +1,147 @@
+"""The list of suspect labels as other tools read it. Keys and columns stay as they are within a version.
+
+cleanlab         CSV or Parquet, a line per sample in the order of the data, as Datalab.get_issues("label") has it, with
+                 the name of the sample before: sample, is_label_issue, label_score (from 0, the most suspect label, to
+                 1, the least: its place among all), given_label, predicted_label
+label-studio     tasks, the most suspect first, each with the suggested class as a prediction: data has image (a URL of
+                 local files, their document root being /), sample, given_label, rank, score; meta has the version
+fiftyone         labels.json and data.json of a FiftyOneImageClassificationDataset: under labels, for each sample, the
+                 given label, the probability that the network gives it as confidence, and as attributes rank, score,
+                 suggested_label, is_label_issue; beside them the version
+"""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+from dipsop.errors import DataError, DipsopError
+from dipsop.files import shown
+
+VERSION = 1
+COLUMNS = ("sample", "is_label_issue", "label_score", "given_label", "predicted_label")
+Row = dict[str, str]  # a line of labels.csv
+
+
+def is_issue(row: Row) -> bool:
+    """Whether a label counts as wrong: as the list says, or, where it does not say, if another is suggested."""
+    return row["wrong"] == "yes" if "wrong" in row else row["given_label"] != row["suggested_label"]
+
+
+def label_score(row: Row, of: int) -> float:
+    """Place of a label among all, from 0, the most suspect, to 1, the least."""
+    return (int(row["rank"]) - 1) / max(1, of - 1)
+
+
+def cleanlab(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns in the order of the data.
+
+    Parameters
+    ----------
+    rows : of labels.csv
+    names : of the samples, in the order of the data
+    """
+    place = {name: k for k, name in enumerate(names)}
+    ordered = sorted(rows, key=lambda row: place.get(row["sample"], len(names)))
+    values = [
+        (row["sample"], is_issue(row), label_score(row, len(rows)), row["given_label"], row["suggested_label"])
+        for row in ordered
+    ]
+    return dict(zip(COLUMNS, map(list, zip(*values, strict=True)), strict=True))
+
+
+def as_csv(columns: dict[str, list[Any]]) -> bytes:
+    """Those columns as CSV with a heading."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def as_parquet(columns: dict[str, list[Any]]) -> bytes:
+    """Those columns as Parquet; DipsopError where pyarrow is not installed."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DipsopError("Parquet needs the package pyarrow: pip install pyarrow, or name a .csv.") from None
+    packed = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), packed)
+    return packed.getvalue()
+
+
+def label_studio(rows: Sequence[Row], model: str) -> list[dict[str, Any]]:
+    """Return the tasks; `model` is what the predictions are said to come from."""
+    return [
+        {
+            "data": {
+                "image": "/data/local-files/?d=" + quote(os.fsencode(_there(row["sample"])).lstrip(b"/")),
+                "sample": row["sample"],
+                "given_label": row["given_label"],
+                "rank": int(row["rank"]),
+                "score": float(row["score"]),
+            },
+            "meta": {"dipsop_export_version": VERSION},
+            "predictions": [
+                {
+                    "model_version": model,
+                    "score": label_score(row, len(rows)),  # Label Studio takes the lowest first
+                    "result": [
+                        {
+                            "from_name": "label",
+                            "to_name": "image",
+                            "type": "choices",
+                            "value": {"choices": [row["suggested_label"]]},
+                        }
+                    ],
+                }
+            ],
+        }
+        for row in rows
+    ]
+
+
+def labelling_interface(classes: Sequence[str]) -> str:
+    """The labelling interface that those tasks fit, in Label Studio's XML, on one line."""
+    choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
+    return (
+        '<View><Image name="image" value="$image"/><Header value="given: $given_label"/>'
+        f'<Choices name="label" toName="image" choice="single">{choices}</Choices></View>'
+    )
+
+
+def fiftyone(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what is in labels.json and in data.json."""
+    number = {name: k for k, name in enumerate(classes)}
+    labels = {
+        f"{int(row['rank']):06d}": {
+            "label": number[row["given_label"]],
+            "confidence": float(row["given_probability"]),
+            "attributes": {
+                "rank": int(row["rank"]),
+                "score": float(row["score"]),
+                "suggested_label": row["suggested_label"],
+                "is_label_issue": is_issue(row),
+            },
+        }
+        for row in rows
+    }
+    files = {f"{int(row['rank']):06d}": _there(row["sample"]) for row in rows}
+    return {
+        "labels.json": {"dipsop_export_version": VERSION, "classes": list(classes), "labels": labels},
+        "data.json": files,
+    }
+
+
+def _there(sample: str) -> str:
+    """The path of a sample from the root; DataError where it is gone."""
+    if not os.path.isfile(sample):
+        raise DataError(
+            f"{shown(Path(sample))} is not there any more: go to the folder that the run was started in, or restore it."
+        )
+    return os.path.abspath(sample)

@@ -1,0 +1,104 @@
+"""What a training run left behind, as other tools read it: the list of suspect labels, or the model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dipsop import __version__
+from dipsop.classification import issues, run_folder
+from dipsop.errors import DataError
+from dipsop.files import as_json, check_apart, check_suffix, make_folder, save_json, shown, write_atomically
+from dipsop.jobs.events import Done, Written
+
+Target = Literal["cleanlab", "label-studio", "fiftyone", "safetensors", "onnx"]
+SUFFIXES: dict[Target, tuple[str, ...]] = {
+    "cleanlab": (".csv", ".parquet"),
+    "label-studio": (".json",),
+    "safetensors": (".safetensors",),
+    "onnx": (".onnx",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """The folder of a training run, and what it is turned into.
+
+    Parameters
+    ----------
+    run : Path
+    to : str
+        "cleanlab", "label-studio" or "fiftyone": the list, as classification.issues says; "safetensors" or "onnx": the
+        model, as classification.model_file says.
+    out : Path
+        The file, by its suffix; for fiftyone a folder.
+    """
+
+    run: Path
+    to: Target
+    out: Path
+
+
+def run(job: ExportJob) -> Iterator[Written | Done]:
+    """Write the file or the folder.
+
+    Yields
+    ------
+    Written
+        For every file.
+    Done
+        Its report has `out`, and for label-studio the labelling interface.
+
+    Raises
+    ------
+    DipsopError
+        The folder holds no finished run, the images are gone, a package is missing, or `out` cannot be written.
+    """
+    if job.to in SUFFIXES:
+        check_suffix(job.out, SUFFIXES[job.to])
+        own = (run_folder.CONFIG, run_folder.LABELS, run_folder.CHECKPOINT, run_folder.SUSPECTS, run_folder.SUMMARY)
+        check_apart([job.run / name for name in own], [job.out])
+    report = {"out": str(job.out)}
+    match job.to:
+        case "cleanlab":
+            columns = issues.cleanlab(run_folder.load_suspects(job.run), run_folder.load_names(job.run))
+            packed = issues.as_csv(columns) if job.out.suffix.lower() == ".csv" else issues.as_parquet(columns)
+            yield from _written(job.out, packed)
+        case "label-studio":
+            tasks = issues.label_studio(_of_files(job), f"dipsop {__version__}")
+            report["labelling_interface"] = issues.labelling_interface(_classes(job))
+            yield from _written(job.out, as_json(tasks, indent=1).encode() + b"\n")
+        case "fiftyone":
+            contents = issues.fiftyone(_of_files(job), _classes(job))
+            make_folder(job.out)
+            for name, content in contents.items():
+                save_json(job.out / name, content)
+                yield Written(job.out / name)
+        case model_format:
+            from dipsop.classification import model_file
+            from dipsop.jobs import trained
+
+            pack = model_file.as_safetensors if model_format == "safetensors" else model_file.as_onnx
+            model = trained.load(job.run, "cpu", "float32")
+            yield from _written(job.out, pack(model.classifier, model.network, model.classes, model.size))
+    yield Done(report)
+
+
+def _written(path: Path, content: bytes) -> Iterator[Written]:
+    write_atomically(path, content)
+    yield Written(path)
+
+
+def _classes(job: ExportJob) -> list[str]:
+    classes = run_folder.load_config(job.run).get("classes")
+    if not isinstance(classes, list):
+        raise DataError(f"{shown(job.run / run_folder.CONFIG)} names no classes: name the folder of a training run.")
+    return classes
+
+
+def _of_files(job: ExportJob) -> list[issues.Row]:
+    """The list, which must be one of files."""
+    rows = run_folder.load_suspects(job.run)
+    if [row["sample"] for row in rows if row["sample"].isdigit()]:
+        raise DataError(f"The images of {shown(job.run)} are no files, which {job.to} needs: use --to cleanlab.")
+    return rows
