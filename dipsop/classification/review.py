@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -44,7 +45,7 @@ def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -
     listed : sequence of Suspect
         All samples, the most suspect first.
     data : Dataset
-        Their images.
+        Their images; those that have not been read come from their files.
     source : str
         What the data was asked for by.
 
@@ -118,14 +119,13 @@ def _chunks(pictures: Iterator[str]) -> Iterator[list[str]]:
 
 def _picture(data: Dataset, k: int, rank: int) -> str:
     """A picture as base64 of WebP: whole from its file, or, for what is less suspect or gone, as the network saw it."""
-    seen = Image.fromarray(data.images[k].transpose(1, 2, 0))
-    seen.thumbnail((SIDE, SIDE) if rank < FROM_FILES else (SMALL, SMALL))
-    picture = seen
-    if data.paths is not None and rank < FROM_FILES:
-        try:
-            picture = image_folder.thumbnail(data.paths[k], SIDE)
-        except DataError:
-            picture = seen
+    side = SIDE if rank < FROM_FILES else SMALL
+    seen = data.images[k]
+    picture = Image.fromarray(seen.transpose(1, 2, 0)) if seen.size else Image.new("RGB", (SMALL, SMALL), "grey")
+    if data.paths is not None and (rank < FROM_FILES or not seen.size):
+        with suppress(DataError):
+            picture = image_folder.thumbnail(data.paths[k], side)
+    picture.thumbnail((side, side))
     packed = io.BytesIO()
     picture.save(packed, "WEBP", quality=80 if max(picture.size) > SMALL else 92, method=2)
     return base64.b64encode(packed.getvalue()).decode()

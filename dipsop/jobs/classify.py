@@ -269,6 +269,7 @@ def _finish(
         review.write(job.out, listed, data, job.data)
         save_json(job.out / run_folder.SUMMARY, summary)
         yield Written(job.out / run_folder.SUSPECTS)
+        yield Written(job.out / review.PAGE)
         yield Done(summary)
     return False
 

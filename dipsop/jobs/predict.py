@@ -88,8 +88,7 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
         except DataError as error:
             yield Unread(path, str(error))
             continue
-        probabilities = model.classifier.probabilities(torch.from_numpy(image))[0]
-        best = probabilities.topk(min(job.top, len(model.classes)))
+        best = model.classifier.probabilities(torch.from_numpy(image))[0].topk(min(job.top, len(model.classes)))
         ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         yield Prediction(path, tuple((model.classes[k], value) for k, value in ranked))
 

@@ -1,0 +1,242 @@
+"""labels.html: what is in it, and, in a browser, what a person does with it."""
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import status
+from PIL import Image
+from test_classification_data import write_cifar10
+from test_classify_cli import SMALL, dirty  # noqa: F401
+
+from dipsop.classification import corrections, report, review
+from dipsop.classification.dataset import Dataset
+
+
+def content(page: Path):
+    """The list in a page, and the pictures that are in it."""
+    text = page.read_text(encoding="utf-8")
+    return tuple(json.loads(re.search(rf"const {name} = (.*);", text)[1]) for name in ("RUN", "INSIDE"))
+
+
+def size(packed):
+    with Image.open(io.BytesIO(base64.b64decode(packed))) as image:
+        assert image.format == "WEBP"
+        return image.size
+
+
+def listed(data, seed=0):
+    """A list of the data, by chance."""
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(data.classes)), len(data.given))
+    return report.suspects(np.zeros_like(probabilities), probabilities, data.given, data.classes, data.names)
+
+
+def coloured(count, classes=("cat", "dog"), **more):
+    """Images of 8×8, each of a grey of its own."""
+    images = np.repeat(np.arange(count, dtype=np.uint8), 3 * 64).reshape(count, 3, 8, 8)
+    given = np.arange(count) % len(classes)
+    return Dataset(images, given, None, classes, images[:0], given[:0], **more)
+
+
+def test_a_run_of_a_folder_leaves_one_page_with_whole_pictures(dirty, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    assert status("classify", "--data", "data", "--out", "run", "--epochs", 1, "--quiet", *SMALL) == 0
+    run, pictures = content(tmp_path / "run" / "labels.html")
+    rows = list(csv.DictReader((tmp_path / "run" / "labels.csv").read_text().splitlines()))
+    assert run["samples"] == [row["sample"] for row in rows]
+    assert [run["classes"][k] for k in run["given"]] == [row["given_label"] for row in rows]
+    assert [run["classes"][k] for k in run["suggested"]] == [row["suggested_label"] for row in rows]
+    assert run["score"] == pytest.approx([float(row["score"]) for row in rows], abs=1e-4)
+    assert (run["data"], run["home"], run["version"]) == ("data", "../", 1)
+    assert [size(packed) for packed in pictures] == [(20, 18)] * 80  # not the squares that were trained on
+    assert not (tmp_path / "run" / "labels_files").exists()
+
+
+def test_a_run_of_cifar_shows_the_images_by_their_index(tmp_path):
+    write_cifar10(tmp_path)
+    run = tmp_path / "run"
+    assert status("classify", "--data", tmp_path, "--out", run, "--epochs", 1, "--batch", 8, "--quiet") == 0
+    found, pictures = content(run / "labels.html")
+    assert found["home"] is None
+    assert sorted(map(int, found["samples"])) == list(range(len(pictures)))
+    assert size(pictures[0]) == (32, 32)
+
+
+def test_the_page_takes_nothing_from_outside(tmp_path):
+    review.write(tmp_path, listed(coloured(4)), coloured(4), "data")
+    text = (tmp_path / "labels.html").read_text()
+    assert not re.search(r"https?:|//[a-z]|@import|\bfetch\(|XMLHttpRequest|WebSocket", text)
+    assert not re.search(r"<(script|link|img|iframe)[^>]* (src|href)=\"(?!data:)", text)
+
+
+def test_pictures_of_large_sets_lie_beside_the_page_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(review, "IN_PAGE", 10)
+    monkeypatch.setattr(review, "CHUNK", 4)
+    data = coloured(19)
+    found = listed(data)
+    (tmp_path / "labels_files").mkdir()
+    (tmp_path / "labels_files" / "9.js").write_text("of the list before")
+    review.write(tmp_path, found, data, "data")
+    run, inside = content(tmp_path / "labels.html")
+    assert (run["in_page"], run["chunk"], len(inside)) == (10, 4, 10)
+    chunks = {path.name: path.read_text() for path in (tmp_path / "labels_files").iterdir()}
+    assert sorted(chunks) == ["0.js", "1.js", "2.js"]
+    pictures = list(inside)
+    for number in range(3):
+        called = re.fullmatch(rf"pictures\({number},(.*)\)\n", chunks[f"{number}.js"])
+        pictures += json.loads(called[1])
+    assert len(pictures) == 19
+    for one, packed in zip(found, pictures, strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(packed))) as image:
+            assert np.asarray(image).mean() == pytest.approx(int(one.sample), abs=3)
+
+
+def test_pictures_that_have_gone_are_shown_as_they_were_seen_or_not_at_all(tmp_path):
+    gone = tuple(tmp_path / f"{k}.png" for k in range(4))
+    data = coloured(4, paths=gone)
+    review.write(tmp_path, listed(data), data, "data")
+    assert [size(packed) for packed in content(tmp_path / "labels.html")[1]] == [(8, 8)] * 4
+    unread = Dataset(
+        np.empty((4, 3, 0, 0), np.uint8), data.given, None, data.classes, data.test_images, data.given, gone
+    )
+    review.write(tmp_path, listed(unread), unread, "data")
+    assert [size(packed) for packed in content(tmp_path / "labels.html")[1]] == [(64, 64)] * 4
+
+
+def test_no_name_of_a_file_or_class_ends_the_script(tmp_path):
+    data = coloured(2, classes=("</script><b>", "/*INSIDE*/"), paths=(Path("</script>"), Path("/*SCRIPT*/")))
+    review.write(tmp_path, listed(data), data, "</script>")
+    assert (tmp_path / "labels.html").read_text().count("</script>") == 1
+    assert sorted(content(tmp_path / "labels.html")[0]["classes"]) == ["/*INSIDE*/", "</script><b>"]
+
+
+def test_another_list_is_another_run(tmp_path):
+    data = coloured(6)
+    names = []
+    for seed in (0, 0, 1):
+        review.write(tmp_path, listed(data, seed), data, "data")
+        names.append(content(tmp_path / "labels.html")[0]["run"])
+    assert names[0] == names[1] != names[2]
+
+
+@pytest.fixture
+def browser():
+    """Debian's chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, and chromium")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+def opened(browser, folder, **more):
+    """A page of that folder's labels.html; what it complains about fails the test that asks."""
+    page = browser.new_context(viewport={"width": 1200, "height": 800}, **more).new_page()
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.goto((folder / "labels.html").as_uri())
+    page.wait_for_selector(".tile img[src]")
+    return page
+
+
+def pressed(page, keys):
+    for key in keys.split():
+        page.keyboard.press(key)
+
+
+def saved(page, folder):
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "corrections.csv"
+    download.value.save_as(folder / "corrections.csv")
+    return corrections.read(folder / "corrections.csv")
+
+
+@pytest.mark.page
+def test_keys_decide_and_what_was_decided_is_saved_as_csv(browser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b'caf\xe9, "a".png')
+    paths = [Path("photos & more", f"{k}#.png") for k in range(29)] + [Path(odd)]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (300, 200)).save(path)
+    data = coloured(30, classes=("cat", "dog", "cow"), paths=tuple(paths))
+    found = listed(data)
+    review.write(tmp_path, found, data, "data")
+    page = opened(browser, tmp_path)
+    page.wait_for_function("document.getElementById('picture').naturalWidth === 300")  # the file itself
+    pressed(page, "k s c 3 ArrowRight ArrowLeft c u")
+    last = next(k for k, one in enumerate(found) if one.sample == odd)
+    page.click(f".tile >> nth={last}")
+    pressed(page, "1")
+    assert page.text_content("#count").startswith("5 of 30 looked at")
+    given = [one.given for one in found]
+    other = found[2].suggested
+    told = {one.sample: (one.given, one.label) for one in saved(page, tmp_path)}
+    expected = {found[0].sample: (given[0], given[0]), found[2].sample: (given[2], other)}
+    expected |= {found[3].sample: (given[3], "cow"), odd: (found[last].given, "cat")}
+    assert told == expected
+    page.reload()
+    page.wait_for_selector(".tile img[src]")
+    assert page.text_content("#count").startswith("5 of 30 looked at")
+    assert page.get_attribute(".tile >> nth=4", "aria-current") == "true"  # where it was left
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_a_pair_in_the_picture_of_confusion_filters_the_list(browser, tmp_path):
+    data = coloured(200, classes=("cat", "dog", "cow"))
+    found = listed(data)
+    review.write(tmp_path, found, data, "data")
+    page = opened(browser, tmp_path)
+    number = sum((one.given, one.suggested) == ("cat", "cow") for one in found)
+    button = page.get_by_role("button", name=f"given cat, suggested cow: {number}", exact=True)
+    assert button.text_content() == str(number)
+    button.click()
+    assert page.locator(".tile").count() == number
+    assert page.text_content("#count").startswith(f"0 of {number} looked at here")
+    pressed(page, "c")
+    assert page.text_content("#count").startswith(f"1 of {number} looked at here")
+    page.select_option("#state", "open")
+    assert page.locator(".tile").count() == number - 1
+    button.click()
+    page.select_option("#state", "change")
+    assert page.locator(".tile").count() == 1
+    page.click("#clear")
+    page.wait_for_function("document.querySelectorAll('.tile').length === 60")
+    assert page.text_content("#which") == "page 1 of 4"
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_a_large_list_of_many_classes_turns_its_pages(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(review, "IN_PAGE", 100)
+    data = coloured(240, classes=tuple(f"class {k}" for k in range(30)))
+    review.write(tmp_path, listed(data), data, "data")
+    page = opened(browser, tmp_path)
+    page.click("#later")
+    page.click("#later")
+    page.wait_for_function("[...document.querySelectorAll('.tile img')].every(image => image.naturalWidth === 8)")
+    page.select_option("#others", "17")
+    assert page.get_attribute(".tile >> nth=0", "data-state") == "change"
+    assert page.text_content(".tile >> nth=0 >> .mark") == "class 17"
+    assert page.locator("#pairs li").count() > 20
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_nothing_is_cut_off_on_a_telephone(browser, tmp_path):
+    data = coloured(80, classes=("an_unusually_long_name_of_a_class", "dog"))
+    review.write(tmp_path, listed(data), data, "data")
+    page = opened(browser, tmp_path, color_scheme="dark")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"
+    assert page.complaints == []
