@@ -40,6 +40,7 @@ def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty
     assert status("classify", "--data", dirty, "--out", run, "--size", 16) == 0
     said = capsys.readouterr()
     assert "epoch 60/60" in said.err
+    assert "labels.html, in a browser" in said.out
     assert "labels.csv" in said.out
     rows = list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 80

@@ -26,7 +26,7 @@ class TimeLeft:
 
     def __init__(self, trainer: Trainer, listing: float) -> None:
         self._all = trainer.config.epochs * trainer.steps_per_epoch
-        self._per_epoch = trainer.steps_per_epoch
+        self._tests_left = trainer.config.epochs - trainer.epochs_done
         views = 2 if trainer.config.method == "sop+" else 1
         self._seen_in_a_step = trainer.share_batch * trainer.config.shares * views
         self._tests, self._images = len(trainer.data.test_labels), len(trainer.data.given)
@@ -47,7 +47,7 @@ class TimeLeft:
         now = time.monotonic()
         seconds, self._last = now - self._last, now
         if isinstance(event, Epoch):
-            self._test_seconds = seconds  # and the writing of the state
+            self._test_seconds, self._tests_left = seconds, self._tests_left - 1
             return
         self._steps += 1
         if len(self._cold) < WARM_UP:
@@ -61,5 +61,4 @@ class TimeLeft:
         step = self._spent / self._timed if self._timed else min(self._cold, default=0.0)
         look = FORWARD * step / self._seen_in_a_step  # at one image
         test = self._tests * look if self._test_seconds is None else self._test_seconds
-        steps = self._all - self._steps
-        return steps * step + -(-steps // self._per_epoch) * test + 2 * self._images * look + self._listing
+        return (self._all - self._steps) * step + self._tests_left * test + 2 * self._images * look + self._listing

@@ -1,0 +1,260 @@
+"""`dipsop export` and `dipsop predict` on a finished run, as other programs read what they write."""
+
+import csv
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import listing, status
+from PIL import Image
+from test_classification_data import write_cifar10
+from test_classify_cli import SMALL
+
+from dipsop.classification import image_folder, issues, run_folder
+from dipsop.errors import DipsopError
+from dipsop.jobs import trained
+
+
+@pytest.fixture(scope="module")
+def trained_on(tmp_path_factory):
+    """A folder with photos/ of red and of blue images, two in the wrong place, and run/."""
+    base = tmp_path_factory.mktemp("export")
+    random = np.random.default_rng(0)
+    for k in range(24):
+        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
+            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
+            pixels[..., channel] += 100
+            path = base / "photos" / (other if k < 1 else name) / f"{name} {k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    (base / "photos" / "red" / "notes.txt").write_text("no image")
+    before = os.getcwd()
+    os.chdir(base)
+    try:
+        assert status("classify", "--data", "photos", "--out", "run", "--epochs", 12, "--quiet", *SMALL) == 0
+    finally:
+        os.chdir(before)
+    return base
+
+
+@pytest.fixture
+def run(trained_on, tmp_path, monkeypatch):
+    """That run, as seen from the folder it was started in; exports go to tmp_path."""
+    monkeypatch.chdir(trained_on)
+    return "run"
+
+
+def rows_of(path="run/labels.csv"):
+    with open(path, newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_cleanlab_has_a_line_per_sample_in_the_order_of_the_data(run, tmp_path):
+    out = tmp_path / "issues.csv"
+    assert status("export", run, "--to", "cleanlab", "--out", out, "--quiet") == 0
+    found, listed = rows_of(out), {row["sample"]: row for row in rows_of()}
+    assert list(found[0]) == ["sample", "is_label_issue", "label_score", "given_label", "predicted_label"]
+    assert [row["sample"] for row in found] == run_folder.load_names(Path(run))
+    for row in found:
+        line = listed[row["sample"]]
+        assert (row["given_label"], row["predicted_label"]) == (line["given_label"], line["suggested_label"])
+        assert float(row["label_score"]) == pytest.approx((int(line["rank"]) - 1) / 47)
+        assert row["is_label_issue"] == str(line["given_label"] != line["suggested_label"])
+
+
+def test_what_the_list_calls_wrong_is_an_issue():
+    row = {"given_label": "cat", "suggested_label": "dog"}
+    assert issues.is_issue(row)
+    assert not issues.is_issue(row | {"wrong": "no"})
+    assert issues.is_issue(row | {"suggested_label": "cat", "wrong": "yes"})
+
+
+def test_cleanlab_is_parquet_where_pyarrow_is(run, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    out = tmp_path / "issues.parquet"
+    assert status("export", run, "--to", "cleanlab", "--out", out) == 0
+    assert parquet.read_table(out).column_names == list(issues.COLUMNS)
+
+
+def test_what_is_not_installed_is_said_with_the_remedy(run, tmp_path, monkeypatch, capsys):
+    for package in ("pyarrow", "safetensors.torch", "onnx"):
+        monkeypatch.setitem(sys.modules, package, None)
+    asked = {"cleanlab": ("x.parquet", "pip install pyarrow"), "safetensors": ("x.safetensors", "dipsop[export]"),
+             "onnx": ("x.onnx", "dipsop[export]")}  # fmt: skip
+    for to, (name, remedy) in asked.items():
+        assert status("export", run, "--to", to, "--out", tmp_path / name) == 1
+        assert remedy in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_label_studio_tasks_carry_the_suggestion_and_lead_to_the_files(run, tmp_path, capsys):
+    out = tmp_path / "tasks.json"
+    assert status("export", run, "--to", "label-studio", "--out", out) == 0
+    tasks = json.loads(out.read_text())
+    listed = rows_of()
+    assert [task["data"]["sample"] for task in tasks] == [row["sample"] for row in listed]
+    first = tasks[0]
+    assert set(first) == {"data", "meta", "predictions"}
+    assert first["meta"] == {"dipsop_export_version": 1}
+    assert set(first["data"]) == {"image", "sample", "given_label", "rank", "score"}
+    assert first["data"]["image"].endswith("%20" + listed[0]["sample"].split(" ")[1])
+    assert first["data"]["image"].startswith(f"/data/local-files/?d={os.getcwd().lstrip('/')}/photos/")
+    (result,) = first["predictions"][0]["result"]
+    assert result["value"] == {"choices": [listed[0]["suggested_label"]]}
+    said = capsys.readouterr().out
+    assert f'<Choices name="{result["from_name"]}" toName="{result["to_name"]}"' in said
+    assert '<Choice value="blue"/><Choice value="red"/>' in said
+
+
+def test_fiftyone_gets_its_labels_and_where_the_images_are(run, tmp_path):
+    out = tmp_path / "dataset"
+    assert status("export", run, "--to", "fiftyone", "--out", out) == 0
+    labels, files = (json.loads((out / name).read_text()) for name in ("labels.json", "data.json"))
+    assert labels["classes"] == ["blue", "red"]
+    assert labels["labels"].keys() == files.keys()
+    for row in rows_of():
+        key = f"{int(row['rank']):06d}"
+        one = labels["labels"][key]
+        assert files[key] == os.path.abspath(row["sample"])
+        assert labels["classes"][one["label"]] == row["given_label"]
+        assert one["attributes"]["suggested_label"] == row["suggested_label"]
+        assert 0 <= one["confidence"] <= 1
+
+
+def test_a_run_whose_pictures_have_gone_is_said_and_nothing_written(run, tmp_path, monkeypatch, capsys):
+    run = os.path.abspath(run)
+    monkeypatch.chdir(tmp_path)
+    for to, name in (("label-studio", "tasks.json"), ("fiftyone", "dataset")):
+        assert status("export", run, "--to", to, "--out", name) == 1
+        assert "is not there any more: go to the folder that the run was started in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert status("export", run, "--to", "cleanlab", "--out", "issues.csv", "--quiet") == 0
+
+
+def test_images_that_are_no_files_are_exported_to_cleanlab_alone(tmp_path, capsys):
+    write_cifar10(tmp_path)
+    run = tmp_path / "run"
+    assert status("classify", "--data", tmp_path, "--out", run, "--epochs", 1, "--batch", 8, "--quiet") == 0
+    assert status("export", run, "--to", "fiftyone", "--out", tmp_path / "dataset") == 1
+    assert "are no files" in capsys.readouterr().err
+    assert status("export", run, "--to", "cleanlab", "--out", tmp_path / "issues.csv", "--quiet") == 0
+    names = [int(row["sample"]) for row in rows_of(tmp_path / "issues.csv")]
+    assert names == list(range(len(names)))
+
+
+@pytest.mark.parametrize(
+    ("to", "out", "complaint"),
+    [
+        ("onnx", "model.pt", "unknown suffix: use .onnx"),
+        ("cleanlab", "run/labels.csv", "an input of the same command"),
+        ("cleanlab", "nowhere/issues.csv", "its folder does not exist"),
+        ("fiftyone", "run/labels.csv", "cannot be made a folder"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_refused(run, trained_on, to, out, complaint, capsys):
+    before = listing(trained_on)
+    assert status("export", run, "--to", to, "--out", out) == 1
+    assert complaint in capsys.readouterr().err
+    assert listing(trained_on) == before
+
+
+def test_a_list_that_is_missing_or_damaged_is_said(tmp_path, capsys):
+    out = tmp_path / "issues.csv"
+    assert status("export", tmp_path, "--to", "cleanlab", "--out", out) == 1
+    assert "name the folder of a finished run" in capsys.readouterr().err
+    (tmp_path / "labels.csv").write_text("rank,sample\n1,a.png\n")
+    assert status("export", tmp_path, "--to", "cleanlab", "--out", out) == 1
+    assert "labels.csv is damaged" in capsys.readouterr().err
+
+
+def test_safetensors_hold_the_weights_and_what_they_need(run, tmp_path):
+    safetensors = pytest.importorskip("safetensors", reason="needs safetensors")
+    out = tmp_path / "model.safetensors"
+    assert status("export", run, "--to", "safetensors", "--out", out) == 0
+    classifier = trained.load(Path(run), "cpu").classifier
+    with safetensors.safe_open(out, "pt") as packed:
+        told = packed.metadata()
+        tensors = {name: packed.get_tensor(name) for name in packed.keys()}  # noqa: SIM118, it is no mapping
+    assert tensors.keys() == classifier.state_dict().keys()
+    assert all(torch.equal(tensors[name], value) for name, value in classifier.state_dict().items())
+    assert json.loads(told["classes"]) == ["blue", "red"]
+    assert (told["size"], told["network"], told["version"]) == ("16", "fast", "1")
+    assert json.loads(told["mean"]) == pytest.approx(classifier.mean.flatten().tolist())
+
+
+def test_onnx_says_what_the_model_says_of_any_number_of_images(run, tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx")
+    pytest.importorskip("onnxscript", reason="needs onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    out = tmp_path / "model.onnx"
+    assert status("export", run, "--to", "onnx", "--out", out) == 0
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    classifier = trained.load(Path(run), "cpu", "float32").classifier
+    for count in (1, 3):
+        images = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(count))
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        with torch.no_grad():
+            assert np.abs(logits - classifier(images).numpy()).max() < 1e-4
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == ["blue", "red"]
+    assert told["size"] == "16"
+
+
+def test_predict_takes_folders_and_goes_on_after_what_it_cannot_read(run, tmp_path, capsys):
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    for name in ("deep/b.png", "a.png"):
+        shutil.copy("photos/red/red 9.png", tmp_path / "new" / name)
+    (tmp_path / "new" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "new" / "readme.txt").write_text("passed over")
+    assert status("predict", run, tmp_path / "new", "photos/blue/blue 9.png") == 1
+    said = capsys.readouterr()
+    lines = [line.split("  ") for line in said.out.splitlines()]
+    assert [line[:2] for line in lines] == [
+        [str(tmp_path / "new" / "a.png"), "red"],
+        [str(tmp_path / "new" / "deep" / "b.png"), "red"],
+        ["photos/blue/blue 9.png", "blue"],
+    ]
+    assert said.err.count("\n") == 1
+    assert "broken.png cannot be read" in said.err
+
+
+def test_predict_lists_the_likeliest_classes_and_writes_them_as_csv(run, tmp_path, capsys):
+    image = "photos/red/red 9.png"
+    assert status("predict", run, image, "--top", 5) == 0
+    line = capsys.readouterr().out.rstrip("\n").split("  ")
+    assert line[0] == image
+    assert line[1::2] == ["red", "blue"]
+    assert sum(map(float, line[2::2])) == pytest.approx(1, abs=2e-3)
+    assert status("predict", run, image, "--top", 2, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [one["label"] for one in said["top"]] == ["red", "blue"]
+    assert said["probability"] == said["top"][0]["probability"]
+    out = tmp_path / "found.csv"
+    assert status("predict", run, "photos", "--top", 2, "--csv", out) == 0
+    assert capsys.readouterr() == ("", "")
+    found = rows_of(out)
+    assert list(found[0]) == ["image", "rank", "label", "probability"]
+    assert [row["image"] for row in found[::2]] == [str(path) for path in image_folder.images_below(Path("photos"))]
+    assert [row["rank"] for row in found] == ["1", "2"] * 48
+
+
+def test_predict_refuses_what_it_cannot_do(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert status("predict", run, tmp_path / "empty") == 1
+    assert "holds no images" in capsys.readouterr().err
+    assert status("predict", run, "photos", "--csv", tmp_path / "found.txt") == 1
+    assert "unknown suffix" in capsys.readouterr().err
+    assert status("predict", run, "photos", "--csv", tmp_path / "found.csv", "--json") == 2
+
+
+def test_the_exported_score_is_from_0_to_1():
+    assert [issues.label_score({"rank": str(k)}, 3) for k in (1, 2, 3)] == [0, 0.5, 1]
+    assert issues.label_score({"rank": "1"}, 1) == 0
+    with pytest.raises(DipsopError):
+        issues.fiftyone([{"rank": "1", "sample": "gone.png", "given_label": "a", "suggested_label": "a",
+                          "given_probability": "1", "score": "0"}], ["a"])  # fmt: skip
