@@ -547,7 +547,7 @@ def test_version_is_that_of_the_package() -> None:
 
 def test_completion_is_offered() -> None:
     done = run(
-        [], env={**os.environ, "_DIPSOP_COMPLETE": "complete_bash", "COMP_WORDS": "dipsop re", "COMP_CWORD": "1"}
+        [], env={**os.environ, "_DIPSOP_COMPLETE": "complete_bash", "COMP_WORDS": "dipsop res", "COMP_CWORD": "1"}
     )
     assert done.stdout.split() == ["restore"]
 
