@@ -240,3 +240,15 @@ def test_nothing_is_cut_off_on_a_telephone(browser, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"
     assert page.complaints == []
+
+
+@pytest.mark.page
+def test_a_frame_that_keeps_nothing_says_so(browser, tmp_path):
+    data = coloured(6)
+    review.write(tmp_path, listed(data), data, "data")
+    (tmp_path / "around.html").write_text('<iframe src="labels.html" sandbox="allow-scripts" width="900" height="700">')
+    page = browser.new_page()
+    page.goto((tmp_path / "around.html").as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator("#keep").click()
+    assert "This browser keeps nothing: save before you leave." in frame.locator("#said").text_content()

@@ -126,7 +126,7 @@ function drawStage() {
   $("question").replaceChildren("given ", strong(name(given)),
     ...(suggested === given ? [", and nothing else suggested"] : [", suggested ", strong(name(suggested))]));
   $("facts").textContent = `score ${RUN.score[i].toFixed(2)}, ` +
-    `the network gives ${name(given)} ${(100 * RUN.probability[i]).toFixed(1)} %`;
+    `the network gives ${name(given)} ${(100 * RUN.probability[i]).toFixed(1)}\u00a0%`;
   $("keep").replaceChildren("Keep ", name(given), " ", key("K"));
   $("change").replaceChildren("Change to ", name(suggested), " ", key("C"));
   $("change").hidden = suggested === given;
