@@ -28,6 +28,7 @@ from dipsop.errors import DataError
 from dipsop.files import as_json, make_folder, write_atomically
 
 PAGE, BESIDE = "labels.html", "labels_files"
+PARTS = ("page.html", "page.css", "state.js", "list.js", "decide.js", "pairs.js", "page.js")
 IN_PAGE = 1000  # pictures within the page: some megabytes
 CHUNK = 500  # pictures in each file beside it
 FROM_FILES = 2000  # whole pictures, read once more; of all others there is what the network saw
@@ -102,8 +103,8 @@ def _way_home(folder: Path) -> str | None:
 
 def _page(content: dict[str, Any], inside: list[str]) -> str:
     parts = files("dipsop.classification") / "labels_page"
-    page, style, script = ((parts / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    fillings = {"STYLE": style, "SCRIPT": script, "RUN": _as_script(content), "INSIDE": _as_script(inside)}
+    page, style, *scripts = ((parts / name).read_text(encoding="utf-8") for name in PARTS)
+    fillings = {"STYLE": style, "SCRIPT": "\n".join(scripts), "RUN": _as_script(content), "INSIDE": _as_script(inside)}
     return re.sub(r"/\*([A-Z]+)\*/", lambda hole: fillings[hole[1]], page)
 
 

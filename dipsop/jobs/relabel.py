@@ -119,11 +119,10 @@ def _csv(job: RelabelJob, listed: Listed, labels: Sequence[str]) -> str:
         rows = [row for row in csv.reader(lines) if row]
     heading = rows[: len(rows) - len(listed)]
     here = job.out.parent
+    elsewhere = os.path.realpath(here) != os.path.realpath(job.data.parent)
     for row, (path, _), label in zip(rows[len(heading) :], listed, labels, strict=True):
-        elsewhere = not Path(row[0].strip()).is_absolute() and os.path.realpath(here) != os.path.realpath(
-            job.data.parent
-        )
-        row[:2] = [os.path.relpath(path, here) if elsewhere else row[0], label]
+        written = row[0].strip()
+        row[:2] = [os.path.relpath(path, here) if elsewhere and not Path(written).is_absolute() else written, label]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
