@@ -87,7 +87,7 @@ def _exported(classifier: Classifier, size: int) -> Any:
                 (torch.zeros(2, 3, size, size),),
                 input_names=["images"],
                 output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                dynamic_shapes=({0: torch.export.Dim("images")},),
                 dynamo=True,
                 verbose=False,
             )
