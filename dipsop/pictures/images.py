@@ -5,96 +5,103 @@ to the fit as float32 in [0, 1], and it is written back as it came, whole or not
 """
 
 import hashlib
-import os
-import stat
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dipsop import files
 from dipsop.errors import ImageError
-from dipsop.files import reason, shown
-from dipsop.pictures.decode import DECODING_ERRORS, decode
+from dipsop.files import shown
+from dipsop.pictures.decode import decode, head_of
+from dipsop.pictures.decode_tiff import Pages
 from dipsop.pictures.encode import check_fits, encode, format_of
+from dipsop.pictures.kinds import kind_of
 from dipsop.pictures.picture import Picture, in_unit_range, quantized
+from dipsop.pictures.reading import opened
 
-__all__ = ["Picture", "check_writable", "copy", "load", "save", "save_eight_bits", "save_values"]
+__all__ = ["Picture", "check_writable", "copy", "iter_pages", "load", "page_count", "save", "save_eight_bits",
+           "save_values"]  # fmt: skip
 
-_SILENCE = threading.Lock()
 
-
-def load(path: Path) -> Picture:
+def load(path: Path, *, strict: bool = False) -> Picture:
     """Read a picture.
 
     Parameters
     ----------
     path : Path
-        A PNG, JPEG, TIFF, WebP or BMP file; the content decides, not the suffix. Grey or RGB, 8 or 16 bit, or floats in
-        [0, 1] (TIFF), with or without transparency. Palettes become RGB, two levels become 8-bit grey.
+        A PNG, JPEG, TIFF, WebP, BMP, HEIC (with the extra `dipsop[heic]`) or AVIF file; the content decides, not the
+        suffix. Grey or RGB, 8 or 16 bit, or floats in [0, 1] (TIFF), with or without transparency. Palettes become RGB,
+        two levels become 8-bit grey, 10 and 12 bits become 16, CMYK of 8 bits becomes RGB by its colour profile.
+    strict : bool
+        Refuse a picture that would have `notes`: CMYK, and the main one of several in a HEIC file.
 
     Returns
     -------
     Picture
-        At the depth of the file, turned upright as its EXIF orientation says.
+        At the depth of the file, turned upright as its EXIF orientation says (HEIC, AVIF: as the container says).
 
     Raises
     ------
     ImageError
-        It is missing, empty, a folder, closed to us, damaged, no picture, larger than 100 megapixels, of several pages,
-        in other colours (CMYK), or holds floats that are NaN or outside [0, 1].
+        It is missing, empty, a folder, closed to us, damaged, no picture, a camera's raw file, larger than 100
+        megapixels, of several pages or frames (GIF files always), in other colours (Lab, CMYK of 16 bits), or holds
+        floats that are NaN or outside [0, 1].
     """
-    path = Path(path)
-    _check_readable(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ImageError(f"{shown(path)} cannot be opened ({reason(error)}): check its permissions.") from None
-    with file, _silence():
-        before = _stamp(file)
-        try:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            picture = decode(file, shown(path))
-        except DECODING_ERRORS as error:
-            if _stamp(file) == before:
-                raise ImageError(f"{shown(path)} is damaged or cut short: copy or export it again.") from error
-        if _stamp(file) != before:
-            raise ImageError(f"{shown(path)} changed while it was read: try again when it is complete.")
-    return replace(picture, digest=digest)
+    with opened(path) as source:
+        with source.decoding():
+            picture = decode(source.file, shown(path))
+        return _noted(replace(picture, digest=source.digest), strict)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what the libraries think of odd files to themselves; libtiff and libpng write it straight to stderr.
+def page_count(path: Path) -> int:
+    """Say how many pages a TIFF file has; 1 for any other. Errors as for load."""
+    count = 1
+    with opened(path, hashed=False) as source, source.decoding():
+        if kind_of(head_of(source.file), shown(path)) == "TIFF":
+            with Pages(source.file, shown(path)) as pages:
+                count = len(pages)
+    return count
 
-    stderr is shared by all threads, hence the lock: two that swapped it at once could leave it swapped.
+
+def iter_pages(path: Path, *, strict: bool = False) -> Iterator[Picture]:
+    """Read the pages of a TIFF file one by one, so that no two of them need be in memory.
+
+    Parameters
+    ----------
+    path : Path
+        A TIFF file.
+    strict : bool
+        As for load; here it also refuses files with reduced copies of their pages.
+
+    Yields
+    ------
+    Picture
+        Each with the digest of the whole file.
+
+    Raises
+    ------
+    ImageError
+        As for load, when the page is reached.
     """
-    with _SILENCE, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            kept = os.dup(2)
-        except OSError:  # closed, so nothing can be heard
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    with opened(path) as source:
+        with source.decoding():
+            pages = Pages(source.file, shown(path))
+        with pages:
+            for number in range(len(pages)):
+                with source.decoding():
+                    picture = pages.picture(number)
+                yield _noted(replace(picture, digest=source.digest), strict)
 
 
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns
+def _noted(picture: Picture, strict: bool) -> Picture:
+    """Give a picture that is as it was in the file, or one with notes, unless that is refused."""
+    if strict and picture.notes:
+        raise ImageError(f"{picture.notes[0][:-1]}: do that first, or leave --strict out.")
+    return picture
 
 
 def copy(source: Path, picture: Picture, out: Path) -> bool:
@@ -120,21 +127,6 @@ def copy(source: Path, picture: Picture, out: Path) -> bool:
         return False
     files.write_atomically(out, data)
     return True
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"{shown(path)} does not exist: check the name.") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise ImageError(f"{shown(path)} cannot be opened ({reason(error)}): check its name and permissions.") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise ImageError(f"{shown(path)} is a folder: name one picture in it.")
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageError(f"{shown(path)} is not a regular file: save the picture to one first.")
-    if found.st_size == 0:
-        raise ImageError(f"{shown(path)} is empty: copy or export it again.")
 
 
 def check_writable(path: Path, picture: Picture | None = None) -> None:

@@ -25,9 +25,11 @@ class Picture:
     dpi : (float, float) or None
         Resolution in dots per inch, across and down.
     format : str or None
-        What the file was: PNG, JPEG, TIFF, WEBP or BMP; None for an array.
+        What the file was: PNG, JPEG, TIFF, WEBP, BMP, HEIC or AVIF; None for an array.
     digest : str or None
         SHA-256 of the file, in hexadecimal digits; None for an array.
+    notes : tuple of str
+        Sentences that a person should read: in what it is not as the file had it.
     """
 
     samples: NDArray[Any]
@@ -37,6 +39,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
     format: str | None = None
     digest: str | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def values(self) -> NDArray[np.float32]:

@@ -1,0 +1,173 @@
+"""TIFF files of one page or many, at every depth."""
+
+import math
+from types import TracebackType
+from typing import Any, BinaryIO, NoReturn, Self
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from dipsop.errors import ImageError
+from dipsop.pictures import exif
+from dipsop.pictures.picture import Picture, in_unit_range
+from dipsop.pictures.pixels import Decoded, eight_bits, open_with_pillow, plausible_dpi, without_alpha
+from dipsop.pictures.refusals import check_size, refuse_kind, refuse_raw
+
+_DEEP_TYPES = (np.uint16, np.float16, np.float32, np.float64)
+_DNG_VERSION = 50706
+_SENSOR = (32803, 34892)  # photometric interpretations of raw files: colour filter array, linear raw
+_REDUCED = 1  # of the bits of NewSubfileType
+
+
+class Pages:
+    """The pages of an open TIFF file, decoded one at a time.
+
+    Copies of reduced size, which some programs put after a page, are none.
+
+    Parameters
+    ----------
+    file : binary file
+        It stays open.
+    name : str
+        How to call it in an error.
+
+    Raises
+    ------
+    ImageError
+        A camera's raw file, or a stack that has more images than directories.
+    One of decode.DECODING_ERRORS
+        It is damaged.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        file.seek(0)
+        self._file, self._name = file, name
+        self._tiff = tifffile.TiffFile(file)
+        self._pillow: Image.Image | None = None
+        directories = range(len(self._tiff.pages))
+        self._numbers = [k for k in directories if k == 0 or not _tag(self._page(k), 254, 0) & _REDUCED]
+        left_out = len(directories) - len(self._numbers)
+        self._notes = (f"{name} holds reduced copies of its pages, they are left out.",) if left_out else ()
+        if any(_is_raw(page) for page in (self._page(0), *(self._page(0).pages or ()))):
+            refuse_raw(name)
+        described = self._tiff.imagej_metadata if self._tiff.is_imagej else None
+        if described and int(described.get("images", 1)) > len(directories):
+            raise ImageError(f"{name} is an ImageJ stack under one header: save it as a TIFF of several pages.")
+
+    def __enter__(self) -> Self:
+        """Give these pages."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the decoders go; the file stays open."""
+        self._pillow = None  # its close() would close the file
+        self._tiff.close()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
+
+    def picture(self, number: int) -> Picture:
+        """Decode a page, counted from 0; errors as for decode.decode."""
+        directory = self._numbers[number]
+        page = self._page(directory)
+        _check_page(page, self._name)
+        stored = _tag(page, 274)
+        orientation = stored if stored in range(1, 9) else 1
+        record = exif.from_tiff(self._file, offset=page.offset, order=self._tiff.byteorder, big=self._tiff.is_bigtiff)
+        profile = bytes(_tag(page, 34675, b"")) or None
+        notes: tuple[str, ...] = ()
+        if np.max(page.bitspersample) > 8:
+            samples, alpha = _deep(page, self._name)
+            samples = exif.turned(samples, orientation)
+            alpha = None if alpha is None else exif.turned(alpha, orientation)
+        else:
+            samples, alpha, profile, notes = self._eight_bits(directory, profile)
+        return Picture(
+            samples=samples,
+            alpha=alpha,
+            icc_profile=profile,
+            exif=record,
+            dpi=plausible_dpi(_dpi(page), orientation),
+            format="TIFF",
+            notes=self._notes + notes,
+        )
+
+    def _page(self, directory: int) -> tifffile.TiffPage:
+        page = self._tiff.pages[directory]
+        if not isinstance(page, tifffile.TiffPage):
+            raise ValueError("no page")
+        return page
+
+    def _eight_bits(self, directory: int, profile: bytes | None) -> Decoded:
+        """Let Pillow decode a page, which also turns it upright; it stays open, so as not to look for every page anew."""
+        if self._pillow is None:
+            self._file.seek(0)
+            self._pillow = open_with_pillow(self._file, self._name, "TIFF")
+        self._pillow.seek(directory)
+        check_size(self._pillow.width, self._pillow.height, self._name)
+        self._pillow.load()
+        return eight_bits(self._pillow, profile, self._name)
+
+
+def _is_raw(page: tifffile.TiffPage) -> bool:
+    return _DNG_VERSION in page.tags or _tag(page, 262) in _SENSOR
+
+
+def _check_page(page: tifffile.TiffPage, name: str) -> None:
+    """See from its header whether a page can be taken."""
+    check_size(page.imagewidth, page.imagelength, name)
+    if page.is_tiled:
+        check_size(page.tilewidth, page.tilelength, name)
+    if page.imagedepth != 1:
+        refuse_kind("a volume", name)
+    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:
+        raise ValueError("strips or tiles are missing, which the decoders would fill with zeros")
+
+
+def _deep(page: tifffile.TiffPage, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Decode 16-bit or float samples, not turned upright."""
+    photometric, extra = page.photometric, tuple(page.extrasamples)
+    channels = {0: 1, 1: 1, 2: 3}.get(int(photometric))
+    if channels is None:
+        refuse_kind(f"{tifffile.PHOTOMETRIC(photometric).name} colours", name)
+    if extra == (1,):
+        refuse_kind("colours that are multiplied by their alpha", name)
+    if page.samplesperpixel not in (channels, channels + 1):
+        refuse_kind(f"{page.samplesperpixel} channels", name)
+    bits = int(np.max(page.bitspersample))
+    if page.dtype not in _DEEP_TYPES or bits != 8 * np.dtype(page.dtype).itemsize:
+        refuse_kind(f"{bits}-bit samples of type {page.dtype}", name)
+    array = page.asarray()
+    if page.planarconfig == 2 and page.samplesperpixel > 1:
+        array = np.moveaxis(array, 0, -1)
+    samples, alpha = without_alpha(array.astype(array.dtype.newbyteorder("=")))
+    if photometric == 0 and samples.dtype == np.uint16:  # 0 is white in the file
+        samples = 65535 - samples
+    if np.issubdtype(samples.dtype, np.floating) and not in_unit_range(samples):
+        _refuse_range(samples, name)
+    return samples, alpha
+
+
+def _refuse_range(samples: NDArray[Any], name: str) -> NoReturn:
+    if not np.isfinite(samples).all():
+        raise ImageError(f"{name} holds values that are NaN or infinite: replace them by numbers in [0, 1].")
+    low, high = samples.min(), samples.max()
+    raise ImageError(f"{name} holds values from {low:g} to {high:g}: scale them to [0, 1].")
+
+
+def _tag(page: tifffile.TiffPage, code: int, otherwise: Any = None) -> Any:
+    tag = page.tags.get(code)
+    return otherwise if tag is None else tag.value
+
+
+def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    per_inch = {2: 1.0, 3: 2.54}.get(_tag(page, 296) or 2)
+    across, down = _tag(page, 282), _tag(page, 283)
+    if per_inch is None or across is None or down is None or not across[1] or not down[1]:
+        return None
+    return across[0] / across[1] * per_inch, down[0] / down[1] * per_inch
