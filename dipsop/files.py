@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dipsop.errors import DipsopError
 
@@ -123,7 +123,7 @@ def make_folder(path: Path) -> None:
         raise DipsopError(f"{shown(path)} cannot be made a folder ({reason(error)}): choose another --out.") from None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | IO[bytes]) -> None:
     """Write a file whole or not at all: a temporary beside it, flushed to the disk, then renamed over it.
 
     Parameters
@@ -131,8 +131,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     path : Path
         The file to write. An existing file keeps its permissions and stays unharmed until the new one is complete;
         of a symbolic link the target is replaced.
-    data : bytes
-        The whole content.
+    data : bytes or binary file
+        The whole content; of a file, from its beginning.
 
     Raises
     ------
@@ -144,7 +144,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = target.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                data.seek(0)
+                shutil.copyfileobj(data, file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from dipsop.commands.stopping import Stopping
 from dipsop.files import as_json, shown
 from dipsop.jobs import events
-from dipsop.pictures.encode import format_of
+from dipsop.pictures.encode import FORMATS
 
 if TYPE_CHECKING:
     from dipsop.restoration.fit import Step
@@ -33,6 +33,8 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
                     bar = shown_bar.enter_context(Bar(steps, title, quiet))
                 case events.Finishing(stopped):
                     bar.say("stopping; Ctrl-C again leaves at once" if stopped else "the last prediction")
+                case events.Noted(sentence):
+                    note(sentence, quiet)
                 case events.ShortOfMemory(pixels):
                     bar.tell(f"not enough memory: going on in pieces of {pixels / 1e6:.1f} megapixels")
                 case events.Done(report):
@@ -46,6 +48,12 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
                     stopping.kept = True
                     bar.see(step)
     return report
+
+
+def note(sentence: str, quiet: bool) -> None:
+    """Say on stderr what a person should know of a picture."""
+    if not quiet:
+        print(f"dipsop: {sentence}", file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -176,6 +184,9 @@ def _report(outcome: events.Restored | events.Skipped | events.Failed, json: boo
             case events.Failed(why=why):
                 said |= {"error": why}
         print(as_json(said | {"out": str(outcome.out)}), flush=True)
+    if isinstance(outcome, events.Restored):
+        for sentence in outcome.report.get("notes", ()):
+            note(sentence, quiet)
     if isinstance(outcome, events.Failed):
         print(f"dipsop: {outcome.why}", file=sys.stderr, flush=True)
     elif not quiet and not json:
@@ -212,11 +223,11 @@ def in_words(report: Mapping[str, Any]) -> str:
     """Return the summary of one picture as a person reads it; ASCII, for the sake of old consoles."""
     pieces = f" in {report['pieces']} pieces" if report["pieces"] > 1 else ""
     lines = {
-        "wrote": shown(Path(report["out"])),
+        "wrote": shown(Path(report["out"])) + (f", {report['pages']} pages" if "pages" in report else ""),
         "corrupted": found(report, "of the values"),
         "steps": f"{report['steps']}{pieces} in {report['seconds']:.1f} s on {report['device']} ({report['reason']})",
     }
-    if report["fraction_corrupted"] and format_of(Path(report["out"])) == "JPEG":
+    if report["fraction_corrupted"] and FORMATS.get(Path(report["out"]).suffix.lower()) == "JPEG":
         lines["note"] = "JPEG rounds all values once more: a .png or .tif keeps those that were not corrupted"
     if "psnr" in report:
         lines["PSNR"] = f"{report['psnr']:.2f} dB, before {report['psnr_input']:.2f} dB"

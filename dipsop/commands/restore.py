@@ -41,12 +41,15 @@ def restore(
     context: typer.Context,
     pictures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IN...", help="Corrupted pictures (PNG, JPEG, TIFF, WebP, BMP), folders, patterns."),
+        typer.Argument(
+            metavar="IN...",
+            help="Corrupted pictures (PNG, JPEG, TIFF, WebP, BMP, HEIC, AVIF), folders, patterns; - is standard input.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where the clean picture goes, the suffix is the format; a folder for several.",
+            help="Where the clean picture goes, the suffix is the format; a folder for several; -: standard output.",
             show_default="IN.restored.png, of one",
         ),
     ] = None,
@@ -197,6 +200,14 @@ def restore(
             rich_help_panel=LONG,
         ),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse what has to be converted first (CMYK) or in part left out, rather than say so.",
+            show_default=OFF,
+        ),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -255,6 +266,8 @@ def restore(
     from dipsop.jobs.job import RestoreJob
 
     many = targets.is_batch(pictures, out)
+    if "-" in (*pictures, str(out)):
+        _check_pipes(context, out, many)
     if out is None:
         out = _beside(pictures[0], many, overwrite)
     job = RestoreJob(
@@ -275,6 +288,7 @@ def restore(
         trace=trace,
         plot=plot,
         memory=_bytes(memory),
+        strict=strict,
     )
     if not many:
         refuse(context, OF_MANY, "goes with several pictures and a folder as --out.")
@@ -298,17 +312,24 @@ def _beside(picture: str, many: bool, overwrite: bool) -> Path:
     return out
 
 
+def _check_pipes(context: typer.Context, out: Path | None, many: bool) -> None:
+    """Refuse what standard input and output cannot be: several pictures, or files to come back to."""
+    if many or out is None:
+        raise typer.BadParameter("- is one picture: give it alone, with a file or - as --out.", param_hint="-")
+    refuse(context, ("record",), "would name files that are gone: with - there is nothing to do again.")
+
+
 def _restore(job: "RestoreJob", json: bool, quiet: bool, expected: Mapping[str, str | None] | None = None) -> int:
     """Restore one picture, show how it goes, and print its summary; returns the exit status."""
     from dipsop.commands.display import follow, in_words
     from dipsop.commands.stopping import Stopping
     from dipsop.files import as_json
-    from dipsop.jobs.restore import run
+    from dipsop.jobs.pipes import PIPE, run
 
     with Stopping() as stopping:
         report = follow(run(job, stopping.came, expected), stopping, quiet)
     if report is not None and (json or not quiet):
-        typer.echo(as_json(report) if json else in_words(report))
+        typer.echo(as_json(report) if json else in_words(report), err=job.out == PIPE)
     return stopping.exit_status
 
 

@@ -25,6 +25,13 @@ class Begun:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something about a picture that was read that a person should know; the work goes on."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Preview:
     """The picture so far was written."""
 

@@ -45,6 +45,8 @@ class RestoreJob:
         After which to end, as a recorded run did.
     threads : int or None
         Of the processor; None for all.
+    strict : bool
+        Refuse a picture that cannot be restored quite as it is in its file, instead of saying so.
     of_many : bool
         A stop keeps the checkpoint alone, and one of other work is ignored.
     """
@@ -69,6 +71,7 @@ class RestoreJob:
     most_pixels: int | None = None
     last_step: int | None = None
     threads: int | None = None
+    strict: bool = False
     of_many: bool = False
 
     def as_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from dipsop import __version__
 from dipsop.errors import DipsopError, DivergenceError
 from dipsop.files import FIGURE_SUFFIXES, check_apart, check_suffix, check_writable, save_figure, save_json, shown
-from dipsop.jobs.events import Begun, Done, Finishing, Preview, ShortOfMemory, Stop, Stopped, Written, never
+from dipsop.jobs.events import Begun, Done, Finishing, Noted, Preview, ShortOfMemory, Stop, Stopped, Written, never
 from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.pictures import images
 from dipsop.pictures.masks import load_mask, load_truth
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 def run(
     job: RestoreJob, stop: Stop = never, expected: Mapping[str, str | None] | None = None
-) -> "Iterator[Begun | Step | Preview | ShortOfMemory | Finishing | Written | Stopped | Done]":
-    """Restore a picture.
+) -> "Iterator[Noted | Begun | Step | Preview | ShortOfMemory | Finishing | Written | Stopped | Done]":
+    """Restore a picture, or the pages of a TIFF one by one.
 
     Parameters
     ----------
@@ -44,8 +44,9 @@ def run(
 
     Yields
     ------
-    Begun, Step and so on
-        Begun again where memory was short and the work begins anew; at the end Done with the summary, or Stopped.
+    Noted, Begun, Step and so on
+        Noted for each of the picture's notes; Begun again where memory was short and the work begins anew, and for
+        every page; at the end Done with the summary, or Stopped.
 
     Raises
     ------
@@ -53,7 +54,13 @@ def run(
         If a file or the device is not as it must be (then nothing is written), or the fit diverges.
     """
     start = time.perf_counter()
+    if (count := images.page_count(job.source)) > 1:
+        from dipsop.jobs import pages
+
+        yield from pages.run(job, count, stop)
+        return
     reading = read(job, expected or {})
+    yield from map(Noted, reading.picture.notes)
     if job.preview and not _goes_on(job):
         picture = reading.picture
         images.save_eight_bits(job.preview, first_estimate(eight_bits(picture.samples)), picture)
@@ -95,7 +102,7 @@ def read(job: RestoreJob, expected: Mapping[str, str | None]) -> Reading:
     DipsopError
         An input cannot be read, is not the one of the record, or an output cannot be written; nothing is.
     """
-    picture = images.load(job.source)
+    picture = images.load(job.source, strict=job.strict)
     mask, mask_digest = (None, None) if job.mask is None else load_mask(job.mask, picture)
     protected, protect_digest = (None, None) if job.protect is None else load_mask(job.protect, picture)
     digests = {"source": picture.digest, "mask": mask_digest, "protect": protect_digest}
@@ -164,6 +171,7 @@ def summary(work: "Work", seconds: float) -> dict[str, Any]:
 
     job = work.job
     known = [value for value in work.lambdas if value is not None]
+    notes = work.reading.picture.notes
     return {
         "out": str(job.out),
         "seconds": round(seconds, 3),
@@ -176,7 +184,7 @@ def summary(work: "Work", seconds: float) -> dict[str, Any]:
         "effective_lambda": statistics.fmean(known) if known else None,
         "fraction_corrupted": float(work.canvas.found.mean()),
         "reason": work.reason,
-    }
+    } | ({"notes": list(notes)} if notes else {})
 
 
 def quality(observed: Picture, written: Picture, clean: Array) -> dict[str, float]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dipsop.errors import DipsopError, ImageError
 from dipsop.files import shown
-from dipsop.pictures.encode import FORMATS
+from dipsop.pictures.encode import FORMATS, READ_ALONE
 
+_READ = (*FORMATS, *READ_ALONE)
 RESTORED = ".restored"  # stands before the suffix of a result beside its picture
 
 
@@ -42,7 +43,8 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
     """List the pictures of files, folders and patterns, in the order of their names.
 
     Of a folder, every file below it that is named like a picture, with its place below the folder kept; hidden ones
-    and the results left out, also those beside their pictures. Of the rest, the files themselves.
+    and the results left out, also those beside their pictures. Of the rest, the files themselves. What is read and not
+    written (HEIC, AVIF) becomes PNG.
 
     Raises
     ------
@@ -55,18 +57,17 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
     found: dict[Path, Target] = {}
     sources: dict[Path, Path] = {}
     for source, place in _all(pictures, out):
-        target = out / place
+        target = out / (place.with_suffix(".png") if place.suffix.lower() in READ_ALONE else place)
         problem = _problem(source, target)
         if target in found and found[target].source != source:
-            problem = (
-                f"{shown(source)} and {shown(found[target].source)} would both become {shown(target)}: "
-                "name their common folder instead."
-            )
+            other = found[target].source
+            remedy = "rename one of them" if source.parent == other.parent else "name their common folder instead"
+            problem = f"{shown(source)} and {shown(other)} would both become {shown(target)}: {remedy}."
             target = target.with_name(f"{target.name} of {len(found)}")  # never written
         found.setdefault(target, Target(source, target, problem))
         sources[Path(os.path.realpath(source))] = source
     if not found:
-        raise DipsopError(f"{', '.join(pictures)} holds no pictures: name files that end in {', '.join(FORMATS)}.")
+        raise DipsopError(f"{', '.join(pictures)} holds no pictures: name files that end in {', '.join(_READ)}.")
     for target in found:
         if Path(os.path.realpath(target)) in sources:
             raise DipsopError(f"{shown(target)} is one of the pictures: choose another folder as --out.")
@@ -94,7 +95,7 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
         )
         named_beside = {beside(Path(name)).name for name in names}
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in FORMATS and name not in named_beside:
+            if not name.startswith(".") and Path(name).suffix.lower() in _READ and name not in named_beside:
                 yield Path(parent, name)
 
 

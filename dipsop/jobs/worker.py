@@ -18,7 +18,7 @@ from dipsop.compute import tune_process
 from dipsop.errors import DipsopError
 from dipsop.files import as_json, reason
 from dipsop.jobs import restore
-from dipsop.jobs.events import Begun, Done, Finishing, Preview, ShortOfMemory, Stop, Stopped, Written
+from dipsop.jobs.events import Begun, Done, Finishing, Noted, Preview, ShortOfMemory, Stop, Stopped, Written
 from dipsop.jobs.job import from_dict
 
 SECONDS_BETWEEN_LINES = 1.0
@@ -50,7 +50,7 @@ def main() -> None:
             match event:
                 case Done(report):
                     say(report)
-                case Begun() | Preview() | ShortOfMemory() | Finishing() | Written() | Stopped():
+                case Begun() | Noted() | Preview() | ShortOfMemory() | Finishing() | Written() | Stopped():
                     pass
                 case step:
                     kept = True

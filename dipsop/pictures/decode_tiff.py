@@ -104,7 +104,7 @@ class Pages:
         return page
 
     def _eight_bits(self, directory: int, profile: bytes | None) -> Decoded:
-        """Let Pillow decode a page, which also turns it upright; it stays open, so as not to look for every page anew."""
+        """Let Pillow decode a page, upright; it stays open, so as not to look for every page anew."""
         if self._pillow is None:
             self._file.seek(0)
             self._pillow = open_with_pillow(self._file, self._name, "TIFF")

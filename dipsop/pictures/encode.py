@@ -8,17 +8,18 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, TiffTags
+from PIL import Image
 
 from dipsop.errors import ImageError
 from dipsop.files import shown
 from dipsop.pictures import exif
+from dipsop.pictures.encode_tiff import encode_tiff
 from dipsop.pictures.picture import Picture
 
 FORMATS = {
     ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
 }  # fmt: skip
+READ_ALONE = (".heic", ".heif", ".hif", ".avif")  # suffixes of pictures that are not written: their results are PNG
 _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "WEBP": {"lossless": True, "exact": True},  # exact: also the colours under full transparency
@@ -26,12 +27,14 @@ _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
 }
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 _LONGEST_EXIF_IN_JPEG = 65527
-_STRIP_BYTES = 1 << 18
 
 
 def format_of(path: Path) -> str:
     """Give the format that a file name asks for; ImageError where its suffix is none of FORMATS."""
-    format = FORMATS.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    format = FORMATS.get(suffix)
+    if suffix in READ_ALONE:
+        raise ImageError(f"{shown(path)}: {suffix} is read, not written, end it in one of {', '.join(FORMATS)}.")
     if format is None:
         raise ImageError(f"{shown(path)} has no suffix of a picture format: end it in one of {', '.join(FORMATS)}.")
     return format
@@ -66,7 +69,7 @@ def encode(picture: Picture, format: str) -> bytes:
     if format == "PNG":
         return _encode_png(picture)
     if format == "TIFF":
-        return _encode_tiff(picture)
+        return encode_tiff(picture)
     return _encode_with_pillow(picture, format)
 
 
@@ -102,54 +105,3 @@ def _encode_png(picture: Picture) -> bytes:
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _encode_tiff(picture: Picture) -> bytes:
-    """Write a TIFF file of deflated strips: no library at hand writes one at every depth and with EXIF."""
-    array = picture.samples_and_alpha
-    height, width, channels = array.shape
-    rows = max(1, _STRIP_BYTES // (width * channels * array.itemsize))
-    strips = [zlib.compress(_predicted(array[row : row + rows])) for row in range(0, height, rows)]
-    lengths = [len(strip) for strip in strips]
-    floats = np.issubdtype(array.dtype, np.floating)
-    tags = exif.to_tiff(picture.exif)
-    tags |= {
-        256: width,
-        257: height,
-        258: (8 * array.itemsize,) * channels,
-        259: 8,  # deflate
-        262: 2 if picture.samples.shape[2] == 3 else 1,
-        273: tuple(int(offset) for offset in np.cumsum([0, *lengths[:-1]])),
-        277: channels,
-        278: rows,
-        279: tuple(lengths),
-        284: 1,  # channels lie together
-        317: 1 if floats else 2,  # predictor
-        339: (3 if floats else 1,) * channels,
-    }
-    if picture.alpha is not None:
-        tags[338] = 2  # alpha that is not multiplied into the colours
-    if picture.icc_profile:
-        tags[34675] = picture.icc_profile
-    if picture.dpi:
-        tags |= {282: picture.dpi[0], 283: picture.dpi[1], 296: 2}
-    return _tiff_file(b"".join(strips), tags)
-
-
-def _predicted(strip: NDArray[Any]) -> bytes:
-    """Replace integer samples by their differences to the left, which deflate packs better; little-endian bytes."""
-    if not np.issubdtype(strip.dtype, np.floating):
-        differences = strip.copy()
-        differences[:, 1:] -= strip[:, :-1]
-        strip = differences
-    return strip.astype(strip.dtype.newbyteorder("<")).tobytes()
-
-
-def _tiff_file(strips: bytes, tags: dict[int, Any]) -> bytes:
-    """Put header, directory and strips together; Pillow counts the offsets of strips from the directory's end."""
-    header = b"II*\0\x08\0\0\0"
-    directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-    directory.tagtype[273] = directory.tagtype[279] = TiffTags.LONG  # also where the numbers are small before counting
-    for tag, value in tags.items():
-        directory[tag] = value
-    return header + directory.tobytes(8) + strips

@@ -23,7 +23,7 @@ from dipsop.pictures.kinds import kind_of
 from dipsop.pictures.picture import Picture, in_unit_range, quantized
 from dipsop.pictures.reading import opened
 
-__all__ = ["Picture", "check_writable", "copy", "iter_pages", "load", "page_count", "save", "save_eight_bits",
+__all__ = ["Picture", "check_writable", "copy", "iter_pages", "kind", "load", "page_count", "save", "save_eight_bits",
            "save_values"]  # fmt: skip
 
 
@@ -55,6 +55,12 @@ def load(path: Path, *, strict: bool = False) -> Picture:
         with source.decoding():
             picture = decode(source.file, shown(path))
         return _noted(replace(picture, digest=source.digest), strict)
+
+
+def kind(path: Path) -> str:
+    """Say of what format a picture is, as in `Picture.format`, by its first bytes. Errors as for load."""
+    with opened(path, hashed=False) as source:
+        return kind_of(head_of(source.file), shown(path))
 
 
 def page_count(path: Path) -> int:
