@@ -11,7 +11,7 @@ NoiseName = Literal["salt-and-pepper", "random-valued"]
 
 
 def corrupt(
-    picture: Annotated[Path, typer.Argument(metavar="IN", help="The clean picture: PNG, JPEG, TIFF, WebP or BMP.")],
+    picture: Annotated[Path, typer.Argument(metavar="IN", help="The clean picture: PNG, JPEG, TIFF, WebP, BMP, HEIC or AVIF.")],
     out: Annotated[Path, typer.Option(help="Where the corrupted picture goes; the suffix is the format.")],
     noise: Annotated[NoiseName, typer.Option(help="Values become 0 or 1, or anything in between.")] = "random-valued",
     fraction: Annotated[
@@ -27,11 +27,14 @@ def corrupt(
 
     Depth, transparency and whatever else the picture carries stay as they are.
     """
+    from dipsop.commands.display import note
     from dipsop.files import check_apart, shown
     from dipsop.pictures import images
     from dipsop.pictures.noise import MODELS
 
     clean = images.load(picture)
+    for sentence in clean.notes:
+        note(sentence, quiet)
     check_apart([picture], [out])
     images.check_writable(out, clean)
     values, hit = MODELS[noise](clean.values, fraction, seed, shared)

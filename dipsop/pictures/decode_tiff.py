@@ -47,6 +47,7 @@ class Pages:
         self._tiff = tifffile.TiffFile(file)
         self._pillow: Image.Image | None = None
         directories = range(len(self._tiff.pages))
+        self._check_chain()
         self._numbers = [k for k in directories if k == 0 or not _tag(self._page(k), 254, 0) & _REDUCED]
         left_out = len(directories) - len(self._numbers)
         self._notes = (f"{name} holds reduced copies of its pages, they are left out.",) if left_out else ()
@@ -96,6 +97,13 @@ class Pages:
             format="TIFF",
             notes=self._notes + notes,
         )
+
+    def _check_chain(self) -> None:
+        """See whether the last directory names no next one: tifffile leaves out those that it does not find."""
+        sizes = self._tiff.tiff
+        self._file.seek(self._tiff.pages.next_page_offset)
+        if self._file.read(sizes.offsetsize) != bytes(sizes.offsetsize):
+            raise ValueError("a page is missing")
 
     def _page(self, directory: int) -> tifffile.TiffPage:
         page = self._tiff.pages[directory]

@@ -20,7 +20,7 @@ BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, Att
 _ORIENTATION = 274
 _SUB_RECORDS = (0x8769, 0x8825)  # EXIF proper, GPS
 # Of the tags of a TIFF file those that describe the picture; all others say how its samples lie in the file.
-_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
+_DESCRIPTIVE = (270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
 
 
 def upright(record: bytes) -> tuple[bytes | None, int]:
