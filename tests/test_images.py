@@ -416,7 +416,9 @@ def test_file_without_permission_is_refused(tmp_path, monkeypatch):
     assert "permission denied" in refused(tmp_path / "in.png")
 
 
-@pytest.mark.parametrize("content", [b"hello", b"%PDF-1.7\n" * 50, b"RIFF\0\0\0\0WAVEfmt ", b"GIF89a" + bytes(100)])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"%PDF-1.7\n" * 50, b"RIFF\0\0\0\0WAVEfmt ", b"\0\0\0\x18ftypisom" + bytes(99)]
+)
 def test_what_is_no_picture_is_refused(tmp_path, content):
     (tmp_path / "in.png").write_bytes(content)
     assert "not a picture" in refused(tmp_path / "in.png")
@@ -447,10 +449,11 @@ def test_floats_outside_the_unit_range_are_refused(tmp_path):
     assert "scale them to [0, 1]" in refused(tmp_path / "in.tif")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
-def test_cmyk_is_refused(tmp_path, suffix):
-    Image.fromarray(samples(np.uint8, 4)).convert("RGB").convert("CMYK").save(tmp_path / f"in{suffix}")
-    assert "CMYK" in refused(tmp_path / f"in{suffix}")
+def test_lab_and_deep_cmyk_are_refused(tmp_path):
+    Image.fromarray(samples(np.uint8, 3)).convert("LAB").save(tmp_path / "lab.tif")
+    assert "LAB colours" in refused(tmp_path / "lab.tif")
+    tifffile.imwrite(tmp_path / "cmyk.tif", samples(np.uint16, 4), photometric="separated")
+    assert "SEPARATED colours" in refused(tmp_path / "cmyk.tif")
 
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int16, np.int32])
@@ -459,11 +462,17 @@ def test_integers_of_other_depths_are_refused(tmp_path, dtype):
     assert "not taken" in refused(tmp_path / "in.tif")
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
-def test_several_pages_are_refused(tmp_path, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "what"),
+    [(".tif", "several pages"), (".png", "animated PNG"), (".webp", "animated WebP"), (".gif", "a GIF"),
+     (".avif", "sequence of pictures")],
+)  # fmt: skip
+def test_several_pages_and_films_are_refused_as_one_picture(tmp_path, suffix, what):
     pages = [Image.fromarray(samples(np.uint8, 3, seed)) for seed in (0, 1)]
     pages[0].save(tmp_path / f"in{suffix}", save_all=True, append_images=pages[1:], lossless=True)
-    assert "several pages" in refused(tmp_path / f"in{suffix}")
+    said = refused(tmp_path / f"in{suffix}")
+    assert what in said
+    assert ("save its frames as PNG files" in said) == (suffix != ".tif")
 
 
 SMALL = {

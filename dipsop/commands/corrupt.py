@@ -11,7 +11,9 @@ NoiseName = Literal["salt-and-pepper", "random-valued"]
 
 
 def corrupt(
-    picture: Annotated[Path, typer.Argument(metavar="IN", help="The clean picture: PNG, JPEG, TIFF, WebP, BMP, HEIC or AVIF.")],
+    picture: Annotated[
+        Path, typer.Argument(metavar="IN", help="The clean picture: PNG, JPEG, TIFF, WebP, BMP, HEIC or AVIF.")
+    ],
     out: Annotated[Path, typer.Option(help="Where the corrupted picture goes; the suffix is the format.")],
     noise: Annotated[NoiseName, typer.Option(help="Values become 0 or 1, or anything in between.")] = "random-valued",
     fraction: Annotated[
