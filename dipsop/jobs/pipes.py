@@ -91,7 +91,7 @@ def _receive(path: Path) -> None:
         while data := sys.stdin.buffer.read(min(left + 1, 1 << 20)):
             left -= len(data)
             if left < 0:
-                raise DipsopError(f"{_IN} is of more than {MOST_BYTES >> 30} GiB: save the picture, and name the file.")
+                raise DipsopError(f"{_IN} is too long: save the picture, and name the file.")
             file.write(data)
     if left == MOST_BYTES:
         raise DipsopError(f"{_IN} is empty: send a picture into it.")

@@ -1,13 +1,13 @@
 """TIFF files of one page or many, at every depth."""
 
+import io
 import math
 from types import TracebackType
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, BinaryIO, NoReturn, Self, cast
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from dipsop.errors import ImageError
 from dipsop.pictures import exif
@@ -45,7 +45,6 @@ class Pages:
         file.seek(0)
         self._file, self._name = file, name
         self._tiff = tifffile.TiffFile(file)
-        self._pillow: Image.Image | None = None
         directories = range(len(self._tiff.pages))
         self._check_chain()
         self._numbers = [k for k in directories if k == 0 or not _tag(self._page(k), 254, 0) & _REDUCED]
@@ -65,7 +64,6 @@ class Pages:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the decoders go; the file stays open."""
-        self._pillow = None  # its close() would close the file
         self._tiff.close()
 
     def __len__(self) -> int:
@@ -74,8 +72,7 @@ class Pages:
 
     def picture(self, number: int) -> Picture:
         """Decode a page, counted from 0; errors as for decode.decode."""
-        directory = self._numbers[number]
-        page = self._page(directory)
+        page = self._page(self._numbers[number])
         _check_page(page, self._name)
         stored = _tag(page, 274)
         orientation = stored if stored in range(1, 9) else 1
@@ -87,7 +84,7 @@ class Pages:
             samples = exif.turned(samples, orientation)
             alpha = None if alpha is None else exif.turned(alpha, orientation)
         else:
-            samples, alpha, profile, notes = self._eight_bits(directory, profile)
+            samples, alpha, profile, notes = self._eight_bits(page, profile)
         return Picture(
             samples=samples,
             alpha=alpha,
@@ -111,15 +108,47 @@ class Pages:
             raise ValueError("no page")
         return page
 
-    def _eight_bits(self, directory: int, profile: bytes | None) -> Decoded:
-        """Let Pillow decode a page, upright; it stays open, so as not to look for every page anew."""
-        if self._pillow is None:
-            self._file.seek(0)
-            self._pillow = open_with_pillow(self._file, self._name, "TIFF")
-        self._pillow.seek(directory)
-        check_size(self._pillow.width, self._pillow.height, self._name)
-        self._pillow.load()
-        return eight_bits(self._pillow, profile, self._name)
+    def _eight_bits(self, page: tifffile.TiffPage, profile: bytes | None) -> Decoded:
+        """Let Pillow decode a page, which also turns it upright."""
+        sizes = self._tiff.tiff
+        if self._tiff.is_bigtiff and sizes.byteorder == ">":
+            refuse_kind("8-bit samples in a big-endian BigTIFF", self._name)
+        self._file.seek(0)
+        first = sizes.offsetsize  # of a directory: in the second 4 bytes of the header, in the second 8 of a BigTIFF
+        header = self._file.read(first) + page.offset.to_bytes(first, "little" if sizes.byteorder == "<" else "big")
+        with open_with_pillow(cast(BinaryIO, _Beginning(self._file, header)), self._name, "TIFF") as image:
+            image.load()
+            return eight_bits(image, profile, self._name)
+
+
+class _Beginning(io.BufferedIOBase):
+    """A file with another header: Pillow reads its first directory, whatever stands in those before.
+
+    (libtiff, which is given the file's number and the offset of the directory, needs no header.)
+    """
+
+    def __init__(self, file: BinaryIO, header: bytes) -> None:
+        self._file, self._header = file, header
+        file.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as of the file."""
+        at = self._file.tell()
+        data = self._file.read(-1 if size is None else size)
+        header = self._header[at : at + len(data)]
+        return header + data[len(header) :]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Seek in the file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where in the file."""
+        return self._file.tell()
+
+    def fileno(self) -> int:
+        """The number of the file."""
+        return self._file.fileno()
 
 
 def _is_raw(page: tifffile.TiffPage) -> bool:

@@ -1,7 +1,7 @@
 """What Pillow and the other decoders give, as samples: colours, transparency, resolution."""
 
 import math
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ Decoded = tuple[NDArray[Any], NDArray[Any] | None, bytes | None, tuple[str, ...]
 """Samples (H, W, C), the alpha plane, the colour profile, and what is to be said of them."""
 
 
-def open_with_pillow(file: BinaryIO, name: str, format: str) -> Image.Image:
+def open_with_pillow(file: IO[bytes], name: str, format: str) -> Image.Image:
     """Read the header only, and refuse what is too large."""
     try:
         image = Image.open(file, formats=[format])
