@@ -48,10 +48,9 @@ def test_what_goes_out_is_the_file_that_would_have_been_written(here, piped, suf
 
 def test_jpeg_comes_out_as_jpeg(here, piped):
     Image.open("noisy.png").save("in.jpg")
-    code, out, err = piped(Path("in.jpg").read_bytes(), "-", "--out", "-")
+    code, out, _ = piped(Path("in.jpg").read_bytes(), "-", "--out", "-")
     assert code == 0
     assert Image.open(io.BytesIO(out)).format == "JPEG"
-    assert "JPEG rounds" not in err or "note" in err
 
 
 def test_one_end_alone_may_be_a_pipe(here, piped):
