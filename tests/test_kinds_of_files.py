@@ -125,6 +125,16 @@ def test_transparency_of_a_heic_and_an_avif_is_kept(tmp_path):
         assert close(load(tmp_path / name).alpha, array[..., 3])
 
 
+@pytest.mark.parametrize("name", ["libheif.heic", "libheif.avif"])
+def test_absurd_dimensions_of_a_container_are_refused_from_its_header(tmp_path, name):
+    data = (FILES / name).read_bytes()
+    at = data.index(b"ispe") + 8
+    (tmp_path / name).write_bytes(data[:at] + 2 * (12_000).to_bytes(4) + data[at + 8 :])
+    start = time.perf_counter()
+    refused(tmp_path / name)
+    assert time.perf_counter() - start < 2
+
+
 def test_the_main_picture_of_a_heic_is_taken_with_a_note_or_strictly_refused():
     picture = load(FILES / "libheif_two.heic")
     assert np.array_equal(picture.samples, load(FILES / "libheif.heic").samples)

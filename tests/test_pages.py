@@ -162,6 +162,16 @@ def test_damage_to_the_last_page_is_said_before_the_first_is_begun(stack):
     assert sorted(listing(stack)) == ["stack.tif"]
 
 
+def test_a_full_disk_is_said_and_leaves_nothing(stack, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TiffWriter, "add", full)
+    with pytest.raises(DipsopError, match=r"out\.tif could not be written \(no space left on device\): free space"):
+        list(run(job()))
+    assert sorted(listing(stack)) == ["stack.tif"]
+
+
 def test_a_mask_is_that_of_every_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with tifffile.TiffWriter("stack.tif") as tiff:

@@ -235,6 +235,8 @@ def restore(
 
     Values in which no corruption is found stay as they are, bit for bit. Ctrl-C writes the result so far, a second one
     leaves at once. Of several pictures, those whose results are there are skipped; a run that was killed goes on.
+    A TIFF of several pages is restored page by page. With - a picture comes from standard input or goes to standard
+    output.
     """
     if from_record is not None:
         others = given(context).keys() - {"from_record", "out", "json", "quiet"}

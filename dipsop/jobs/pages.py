@@ -76,8 +76,11 @@ class _Results:
     def add(self, picture: Picture, found: NDArray[np.bool_]) -> None:
         """Add a page."""
         what_was_found = Picture.from_array(quantized(found, np.dtype(np.uint8)))
-        for writer, page in zip(self._writers, (picture, what_was_found), strict=False):
-            writer.add(page)
+        for path, writer, page in zip(self._files, self._writers, (picture, what_was_found), strict=False):
+            try:
+                writer.add(page)
+            except OSError as error:
+                raise _unwritable(path, error) from None
 
     def write(self, path: Path) -> None:
         """Give one of the files its name."""
@@ -89,7 +92,11 @@ def _nameless(path: Path) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=path.parent)
     except OSError as error:
-        raise DipsopError(f"{shown(path)} cannot be written ({reason(error)}): choose another folder.") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> DipsopError:
+    return DipsopError(f"{shown(path)} could not be written ({reason(error)}): free space or choose another place.")
 
 
 def run(
