@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from test_images import HEIGHT, PROFILE, WIDTH, exif_record, mutated, refused, samples, sentence
 
 from dipsop.errors import ImageError
-from dipsop.pictures.images import iter_pages, kind, load, save
+from dipsop.pictures.images import iter_pages, kind, load, save, save_values
 from dipsop.pictures.pixels import widened
 
 FILES = Path(__file__).parent / "files"
@@ -225,6 +225,14 @@ def test_the_person_is_told_of_cmyk_on_stderr_and_in_the_summary(here, capsys):
     assert status("restore", cmyk, "--out", "out.png", "--strict", *QUICK) == 1
     assert "leave --strict out" in capsys.readouterr().err
     assert not (here / "out.png").exists()
+
+
+def test_cmyk_becomes_rgb_as_was_said_where_nothing_is_found_too(here):
+    save_values(here / "nothing.png", np.zeros((16, 24)))
+    source = FILES / "magick_cmyk.tif"
+    assert status("restore", source, "--out", "out.tif", "--mask", "nothing.png", "--quiet", *QUICK) == 0
+    assert np.array_equal(load(here / "out.tif").samples, load(source).samples)
+    assert load(here / "out.tif").notes == ()
 
 
 def test_the_person_is_told_of_cmyk_in_a_folder(tmp_path, capsys):

@@ -147,7 +147,7 @@ def run(
             results.add(work.canvas.restored(), work.canvas.found)
             reached = page + 1
         assert work is not None
-        untouched = not (stack.found or job.network_output)
+        untouched = not (stack.found or stack.notes or job.network_output)
         if not (untouched and images.copy(job.source, picture, job.out)):
             results.write(job.out)
         yield Written(job.out)

@@ -113,6 +113,8 @@ def _noted(picture: Picture, strict: bool) -> Picture:
 def copy(source: Path, picture: Picture, out: Path) -> bool:
     """Write the file that a picture was read from, byte for byte, if it still is that file and of the format of `out`.
 
+    A picture with notes is not quite as it is in its file, and is not written so.
+
     Returns
     -------
     bool
@@ -123,7 +125,7 @@ def copy(source: Path, picture: Picture, out: Path) -> bool:
     DipsopError
         As for save.
     """
-    if format_of(out) != picture.format:
+    if format_of(out) != picture.format or picture.notes:
         return False
     try:
         data = Path(source).read_bytes()
