@@ -18,6 +18,7 @@ from dipsop.commands.restore import restore
 from dipsop.commands.runs import export, predict, relabel
 from dipsop.compute import tune_process
 from dipsop.errors import DipsopError
+from dipsop.page.command import page
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,7 @@ app.command()(predict)
 app.command()(relabel)
 app.command()(export)
 app.command()(doctor)
+app.command()(page)
 
 
 def _print_version(wanted: bool) -> None:
