@@ -1,4 +1,4 @@
-"""What can be chosen on the page, in plain words; each choice is a config and a command line, and no default is here."""
+"""What can be chosen on the page, in plain words; each choice is a config and a command line. No default is here."""
 
 import math
 import shlex
@@ -77,7 +77,7 @@ class Choice:
             problem = "the steps must be a number from 1 to 1000000"
         elif not 0 <= self.seed < 2**32:
             problem = "the seed must be a number from 0 to 4294967295"
-        elif not isinstance(PRESETS[self.preset], HeldOut) and not (plain or self.again):
+        elif not _searches(self.preset) and not (plain or self.again):
             problem = f"{self.preset} looks for any kind at the usual strength: choose that, or another preset"
         if problem:
             raise DipsopError(f"{problem}.")
@@ -100,6 +100,24 @@ def chosen(said: Mapping[str, Any]) -> Choice:
     except (TypeError, ValueError, OverflowError):
         raise DipsopError("the options are not what they must be: reload the page.") from None
     return Choice(**values)
+
+
+def told() -> dict[str, Any]:
+    """What there is to choose from, and the defaults, as JSON has it; `searches` are the presets that heed a kind."""
+    default = Choice()
+    return {
+        "kinds": [{"value": name, "words": words} for name, (words, _) in KINDS.items()],
+        "presets": [
+            {"value": name, "words": words, "steps": PRESETS[name].steps, "searches": _searches(name)}
+            for name, words in WORDS_OF_PRESETS.items()
+        ],
+        "strengths": [{"value": value, "words": words} for value, words in STRENGTHS.items()],
+        "defaults": {name: getattr(default, name) for name in ("kind", "preset", "strength", "seed")},
+    }
+
+
+def _searches(preset: str) -> bool:
+    return isinstance(PRESETS[preset], HeldOut)
 
 
 def job(choice: Choice, source: Path, folder: Path, suffix: str, protect: bool) -> RestoreJob:

@@ -12,10 +12,10 @@ import typer
 
 from dipsop.errors import DipsopError
 from dipsop.files import reason, shown
+from dipsop.page import LOCAL
 
 PORT = 7860
 PORTS = 10  # tried from PORT on, where none was named
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def page(

@@ -1,4 +1,4 @@
-"""The fits under way: each a process of its own over jobs.restore.run, a few at a time, the others wait for their turn."""
+"""The fits under way: each a process of its own over jobs.restore.run, a few at a time; the others wait."""
 
 import itertools
 import json

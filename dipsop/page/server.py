@@ -1,14 +1,11 @@
 """The routes: what the page can ask, and what it gets. All state is in sessions.py, all computing in fits.py."""
 
 import asyncio
-import json
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -19,82 +16,19 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dipsop import __version__
 from dipsop.errors import DipsopError
-from dipsop.page import choices, sessions
+from dipsop.page import LOCAL, choices, sessions
+from dipsop.page.bodies import TooLarge, choice_in, receive
 from dipsop.page.fits import Fits
-from dipsop.page.guard import LOCAL, Guard
+from dipsop.page.guard import Guard
 from dipsop.page.item import LAYERS, Item
+from dipsop.page.review import Review
 from dipsop.page.sessions import NotThere, Tab, Tabs
-from dipsop.restoration.config import PRESETS, HeldOut
 
 STATIC = Path(__file__).parent / "static"
 LOOKS = ("before", "first", "live", "after", "found", "thumb")
 COOKIE = "dipsop-visitor"
-MOST_BYTES_OF_OPTIONS = 10_000
 SECONDS_BETWEEN_SWEEPS = 20.0
-REVIEW = "labels.html"  # what `dipsop classify` leaves in a run folder to look through, and what it shows
-REVIEW_FILES = "labels_files"
-# The review page is a document of its own, with its script in it; it gets no hold of this one, and no way out.
-REVIEW_POLICY = (
-    "sandbox allow-scripts allow-downloads allow-forms allow-modals; default-src 'none'; img-src 'self' data: blob:; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
-)
-
-
-class TooLarge(DipsopError):
-    """More bytes come than are taken."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a server has: its tabs, and the run of `dipsop classify` that it shows.
-
-    Parameters
-    ----------
-    tabs : Tabs
-    host : str
-        What it is bound to.
-    review : Path or None
-        The run folder.
-    secret : str
-        In the path of the review, so that no other site can name its pictures.
-    """
-
-    tabs: Tabs
-    host: str
-    review: Path | None
-    secret: str
-
-    def about(self) -> dict[str, Any]:
-        """What the page has to know of choices, defaults and limits."""
-        default = choices.Choice()
-        return {
-            "version": __version__,
-            "local": self.host in LOCAL,
-            "most_bytes": sessions.MOST_BYTES,
-            "kinds": [{"value": name, "words": words} for name, (words, _) in choices.KINDS.items()],
-            "presets": [
-                {"value": name, "words": words, "steps": PRESETS[name].steps, "searches": _searches(name)}
-                for name, words in choices.WORDS_OF_PRESETS.items()
-            ],
-            "strengths": [{"value": value, "words": words} for value, words in choices.STRENGTHS.items()],
-            "defaults": {name: getattr(default, name) for name in ("kind", "preset", "strength", "seed")},
-            "again_steps": choices.AGAIN_STEPS,
-            "labels": self._labels(),
-        }
-
-    def _labels(self) -> dict[str, str]:
-        """Where the review of labels is, or a sentence why there is none."""
-        if self.review is None:
-            return {"sentence": "To look through the labels of a training, start dipsop page --run with its folder."}
-        if not (self.review / REVIEW).is_file():
-            return {"sentence": f"{self.review.name} holds no {REVIEW}: run dipsop classify to its end first."}
-        return {"address": f"/labels/{self.secret}/{REVIEW}"}
-
-
-def _searches(preset: str) -> bool:
-    return isinstance(PRESETS[preset], HeldOut)
 
 
 def application(host: str = "127.0.0.1", password: str | None = None, run: Path | None = None) -> Starlette:
@@ -109,13 +43,16 @@ def application(host: str = "127.0.0.1", password: str | None = None, run: Path 
     run : Path or None
         Folder of a run of `dipsop classify`.
     """
-    secret = secrets.token_urlsafe(12)
+    labels = Review(run)
+
+    def about(request: Request) -> Response:
+        limits = {"most_bytes": sessions.MOST_BYTES, "local": host in LOCAL}
+        return JSONResponse(choices.told() | limits | {"labels": labels.told()})
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         with tempfile.TemporaryDirectory(prefix="dipsop-page-", ignore_cleanup_errors=True) as folder:
-            tabs = Tabs(Path(folder), Fits())
-            app.state.page = Page(tabs, host, run, secret)
+            app.state.tabs = tabs = Tabs(Path(folder), Fits())
             sweeping = asyncio.create_task(_sweep(tabs))
             try:
                 yield
@@ -140,12 +77,8 @@ def application(host: str = "127.0.0.1", password: str | None = None, run: Path 
         Route(f"{picture}/looks/{{look}}", look),
         Route(f"{picture}/files/{{part}}", take_home),
         Mount("/static", StaticFiles(directory=STATIC)),
+        *labels.routes(),
     ]
-    if run is not None:
-        routes += [
-            Route(f"/labels/{secret}/{REVIEW}", review),
-            Mount(f"/labels/{secret}/{REVIEW_FILES}", _ReviewFiles(directory=run / REVIEW_FILES, check_dir=False)),
-        ]
     return Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -176,51 +109,17 @@ def _refuse_422(request: Request, error: Exception) -> Response:
     return _refusal(422, error)
 
 
-def _page(request: Request) -> Page:
-    page: Page = request.app.state.page
-    return page
+def _tabs(request: Request) -> Tabs:
+    tabs: Tabs = request.app.state.tabs
+    return tabs
 
 
 def _tab(request: Request) -> Tab:
-    return _page(request).tabs.get(request.path_params["tab"], request.cookies.get(COOKIE))
+    return _tabs(request).get(request.path_params["tab"], request.cookies.get(COOKIE))
 
 
 def _item(request: Request) -> Item:
     return _tab(request).item(request.path_params["picture"])
-
-
-async def _receive(request: Request, path: Path, most: int, name: str) -> None:
-    """Write the body of a request to a file; TooLarge, and no file, where it is longer than `most`."""
-    too_large = TooLarge(f"{name} is larger than {most >> 20} MB: crop or scale it down.")
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > most:
-        raise too_large
-    written = 0
-    try:
-        with path.open("xb") as file:
-            async for chunk in request.stream():
-                written += len(chunk)
-                if written > most:
-                    raise too_large
-                await run_in_threadpool(file.write, chunk)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-async def _choice(request: Request) -> choices.Choice:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES_OF_OPTIONS:
-            raise TooLarge("the options are too long: reload the page.")
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        raise DipsopError("the options are not what they must be: reload the page.")
-    return choices.chosen(said)
 
 
 def index(request: Request) -> Response:
@@ -231,17 +130,12 @@ def index(request: Request) -> Response:
     return response
 
 
-def about(request: Request) -> Response:
-    """Choices, defaults and limits."""
-    return JSONResponse(_page(request).about())
-
-
 def open_tab(request: Request) -> Response:
     """A tab begins."""
     visitor = request.cookies.get(COOKIE)
     if not visitor:
         raise NotThere("cookies are needed to keep your pictures apart from others': allow them for this page.")
-    return JSONResponse({"tab": _page(request).tabs.open(visitor)})
+    return JSONResponse({"tab": _tabs(request).open(visitor)})
 
 
 def tell(request: Request) -> Response:
@@ -252,7 +146,7 @@ def tell(request: Request) -> Response:
 def close_tab(request: Request) -> Response:
     """A tab ends, and its pictures go."""
     _tab(request)
-    _page(request).tabs.close(request.path_params["tab"])
+    _tabs(request).close(request.path_params["tab"])
     return Response(status_code=204)
 
 
@@ -261,7 +155,7 @@ async def upload(request: Request) -> Response:
     tab = _tab(request)
     item = tab.add(request.query_params.get("name", ""))
     try:
-        await _receive(request, item.source, sessions.MOST_BYTES, item.name)
+        await receive(request, item.source, sessions.MOST_BYTES, item.name)
     except TooLarge as error:
         item.problem = str(error)
     except (ClientDisconnect, OSError):
@@ -281,7 +175,7 @@ def remove(request: Request) -> Response:
 
 async def start(request: Request) -> Response:
     """A run is asked for."""
-    tab, item, choice = _tab(request), _item(request), await _choice(request)
+    tab, item, choice = _tab(request), _item(request), await choice_in(request)
     await run_in_threadpool(item.start, choice, tab.visitor, tab.fits)
     return JSONResponse(item.told(tab.fits))
 
@@ -289,7 +183,7 @@ async def start(request: Request) -> Response:
 async def command(request: Request) -> Response:
     """The command line that does what is chosen."""
     item = _item(request)
-    return JSONResponse({"command": item.command(await _choice(request))})
+    return JSONResponse({"command": item.command(await choice_in(request))})
 
 
 def stop(request: Request) -> Response:
@@ -305,7 +199,7 @@ async def paint(request: Request) -> Response:
     if layer not in LAYERS or not item.about:
         raise NotThere("there is nothing to paint on: reload the page.")
     painted = item.folder / f"{secrets.token_hex(8)}.painted"
-    await _receive(request, painted, sessions.MOST_BYTES, "what was painted")
+    await receive(request, painted, sessions.MOST_BYTES, "what was painted")
     try:
         await run_in_threadpool(item.paint, layer, painted)
     finally:
@@ -334,24 +228,3 @@ def pack(request: Request) -> Response:
     """All results in one file."""
     path = _tab(request).packed()
     return FileResponse(path, filename="restored.zip", background=BackgroundTask(path.unlink, missing_ok=True))
-
-
-def review(request: Request) -> Response:
-    """The review page of a run of `dipsop classify`."""
-    run = _page(request).review
-    if run is None or not (run / REVIEW).is_file():
-        raise NotThere("the labels are not there any more: run dipsop classify again.")
-    return FileResponse(run / REVIEW, headers=_review_headers())
-
-
-class _ReviewFiles(StaticFiles):
-    """The thumbnails of the review page; its frame has an origin of its own, and must be let to show them."""
-
-    async def get_response(self, path: str, scope: Any) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers.update(_review_headers())
-        return response
-
-
-def _review_headers() -> dict[str, str]:
-    return {"Content-Security-Policy": REVIEW_POLICY, "Cross-Origin-Resource-Policy": "cross-origin"}

@@ -6,7 +6,7 @@ export class Brush {
   constructor(view) {
     this.view = view;
     this.mode = "";
-    this.size = 16; // pixels of the picture, across
+    this.size = 28; // on the screen, across, so that zooming in makes it finer
     this.cursor = null;
     this.changed = () => {};
     this.take([], 1, 1);
@@ -24,8 +24,13 @@ export class Brush {
     this.view.draw();
   }
 
+  // Its size on the picture.
+  across() {
+    return (this.size * (window.devicePixelRatio || 1)) / this.view.scale;
+  }
+
   begin(column, row) {
-    this.current = { mode: this.mode, size: this.size, points: [[column, row]] };
+    this.current = { mode: this.mode, size: this.across(), points: [[column, row]] };
     this.strokes.push(this.current);
     this.paint(this.current);
     this.changed();
@@ -70,7 +75,7 @@ export class Brush {
     pixels.globalAlpha = 1;
     if (!this.mode || !this.cursor) return;
     pixels.beginPath();
-    pixels.arc(this.cursor.column, this.cursor.row, this.size / 2, 0, 7);
+    pixels.arc(this.cursor.column, this.cursor.row, this.across() / 2, 0, 7);
     for (const [colour, width] of [["#000a", 3], ["#fff", 1.5]]) {
       pixels.strokeStyle = colour;
       pixels.lineWidth = width / scale;

@@ -76,7 +76,7 @@ export function listen(view, brush) {
   });
 
   function step([dx, dy]) {
-    const by = Math.max(1, brush.size / 2);
+    const by = Math.max(1, brush.across() / 2);
     const { column, row } = brush.cursor ?? { column: view.width / 2, row: view.height / 2 };
     const within = (value, most) => Math.min(most, Math.max(0, value));
     brush.cursor = { column: within(column + by * dx, view.width), row: within(row + by * dy, view.height) };

@@ -10,9 +10,6 @@ export class Options {
     fill(at("preset"), about.presets, about.defaults.preset);
     at("seed").value = about.defaults.seed;
     at("options").addEventListener("input", () => { this.fit(); changed(); });
-    at("again-words").textContent =
-      `Mark what was missed or what is to stay. “Again” then fills what was found and what you marked, and nothing ` +
-      `else; it does not search anew, so ${about.again_steps} steps are enough.`;
     this.fit();
   }
 

@@ -79,6 +79,7 @@ function choose(key) {
   }
   chosen = key;
   shown = {};
+  touched = false;
   view.show(picture.width, picture.height);
   brush.take(strokes.get(key) ?? [], picture.width, picture.height);
   showAll();
@@ -172,25 +173,28 @@ function showDownloads(picture) {
   showCommand();
 }
 
-// The command line of the result where the choices are those that made it, else of what would be started.
-let asked = 0;
+// The command line that made the result; once a choice is touched, the one that would make the next.
+let asked = 0, touched = false;
 async function showCommand() {
   const picture = current(), mine = ++asked;
   if (!picture) return;
-  const line = at("command").dataset.chosen === chosen && picture.result_command && !at("command").dataset.touched
+  const line = picture.result_command && !touched && !busy(picture)
     ? picture.result_command
-    : picture.result_command && !at("command").dataset.touched ? picture.result_command
-    : await wire.command(picture.key, options.choice()).catch((error) => error.message);
-  if (mine === asked) at("command").textContent = line;
+    : await wire.command(picture.key, busy(picture) && picture.again ? againChoice() : options.choice()).catch((error) => error.message);
+  if (mine !== asked) return;
+  const parts = line.split(/(?= --)/).map((part) => Object.assign(document.createElement("span"), { textContent: part }));
+  at("command").replaceChildren(...parts);
 }
+
+const againChoice = () => ({ again: true, seed: options.choice().seed });
 
 async function start(again) {
   const picture = current();
   if (!picture || !options.valid()) return;
   await trying(async () => {
     for (const layer of ["missed", "stay"]) await wire.paint(picture.key, layer, await brush.blob(layer));
-    delete at("command").dataset.touched;
-    await wire.start(picture.key, again ? { again: true, seed: options.choice().seed } : options.choice());
+    touched = false;
+    await wire.start(picture.key, again ? againChoice() : options.choice());
     await refresh();
   });
   showCommand();
@@ -248,7 +252,7 @@ function labels({ labels: { address, sentence } }) {
 async function begin() {
   const about = await wire.about();
   await wire.open();
-  options = new Options(about, () => { at("command").dataset.touched = "yes"; showCommand(); });
+  options = new Options(about, () => { touched = true; showCommand(); });
   uploads = new Uploads(about, came);
   at("private").textContent = about.local ? "Nothing leaves this computer" : "Pictures stay on the computer that runs dipsop";
   wireUp();

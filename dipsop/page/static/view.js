@@ -155,9 +155,9 @@ function coloured(image) {
   pixels.drawImage(image, 0, 0);
   const data = pixels.getImageData(0, 0, image.width, image.height);
   for (let i = 0; i < data.data.length; i += 4) {
-    const most = Math.max(data.data[i], data.data[i + 1], data.data[i + 2]);
+    const channels = (data.data[i] + data.data[i + 1] + data.data[i + 2]) / 255; // of a pixel, found
     [data.data[i], data.data[i + 1], data.data[i + 2]] = FOUND;
-    data.data[i + 3] = most ? 230 : 0;
+    data.data[i + 3] = 80 * channels;
   }
   pixels.putImageData(data, 0, 0);
   return canvas;

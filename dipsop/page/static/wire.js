@@ -18,7 +18,8 @@ async function ask(path, options = {}) {
   return answer.status === 204 ? null : answer.json();
 }
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+// A sentence begins with a capital letter, but a file has the name that it has.
+export const sentence = (text) => (/^[a-z]+ /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text);
 
 const picture = (key) => `/tabs/${tab}/pictures/${key}`;
 const post = (path, said) => ask(path, { method: "POST", body: said === undefined ? undefined : JSON.stringify(said) });
