@@ -506,7 +506,7 @@ def options_in_help(command: str, capsys: pytest.CaptureFixture[str]) -> dict[st
 COMMANDS = ["restore", "corrupt", "demo", "classify", "predict"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "page"])
 def test_help_says_of_every_option_the_default_that_it_has(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = options_in_help(command, capsys)
     for parameter in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]

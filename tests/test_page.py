@@ -148,7 +148,7 @@ def test_options_that_are_none_are_refused_in_a_sentence(said: dict[str, Any]) -
 
 
 def test_a_result_has_the_suffix_of_the_picture_where_that_says_its_format() -> None:
-    assert choices.suffix_of("a.JPEG", "JPEG") == ".jpeg"
+    assert choices.suffix_of("a.JPEG", "JPEG") == ".JPEG"
     assert choices.suffix_of("a.jpg", "PNG") == ".png"
     assert choices.suffix_of("a", "TIFF") == ".tif"
     assert choices.suffix_of("a.heic", "HEIF") == ".png"

@@ -9,12 +9,13 @@ from typing import Any
 
 from dipsop.errors import DipsopError
 from dipsop.jobs.job import RestoreJob
+from dipsop.jobs.targets import RESTORED
 from dipsop.pictures.encode import FORMATS
 from dipsop.restoration.config import PRESETS, Config, HeldOut
 
 DEFAULT = next(iter(PRESETS))  # the command line's default is the first of them too, which a test holds
 AGAIN = "quick"
-AGAIN_STEPS = 100  # where the mask is known, the rest of the steps bring a tenth of a decibel
+AGAIN_STEPS = 50  # where the mask is known: 400 were no better on scratches, and 0.2 dB better on random values
 
 # In words, and what each changes of the config.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -151,7 +152,7 @@ def names(name: str, suffix: str) -> dict[str, str]:
     stem = PurePath(name).stem
     return {
         "source": name,
-        "out": f"{stem}.restored{suffix}",
+        "out": f"{stem}{RESTORED}{suffix}",
         "corruption_map": f"{stem}.found.png",
         "record": f"{stem}.record.json",
         "mask": f"{stem}.mask.png",
@@ -161,8 +162,8 @@ def names(name: str, suffix: str) -> dict[str, str]:
 
 def suffix_of(name: str, format: str | None) -> str:
     """The suffix of a result in the format that a picture came in: the picture's own one where it fits."""
-    own = PurePath(name).suffix.lower()
-    if FORMATS.get(own) == format:
+    own = PurePath(name).suffix
+    if FORMATS.get(own.lower()) == format:
         return own
     return next((suffix for suffix, other in FORMATS.items() if other == format), ".png")
 
