@@ -125,8 +125,8 @@ def test_the_command_line_that_is_shown_makes_the_same_job(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).touch()
-    protect = protect and isinstance(choice.config(), HeldOut)
     job = choices.job(choice, Path("source"), tmp_path, ".png", protect)
+    assert (job.protect is not None) == (protect and not choice.again and choice.preset != "dip")
     called = choices.names(name, ".png")
     made: list[Any] = []
     monkeypatch.setattr(command, "_restore", lambda job, json, quiet: made.append(job) or 0)

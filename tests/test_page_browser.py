@@ -47,9 +47,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     (run / "labels_files").mkdir()
     images.save(run / "labels_files" / "1.png", Picture(samples=np.full((5, 7, 3), 200, np.uint8)))
     (run / "labels.html").write_text(
-        "<img src='labels_files/1.png'><p id=said></p><script>"
-        "addEventListener('load', () => { said.textContent = document.images[0].naturalWidth + ' wide'; })</script>"
+        "<img src='labels_files/1.png'><p id=said></p><script>let words = '';"
+        "addEventListener('load', () => { said.textContent = document.images[0].naturalWidth + words; })</script>"
+        "<script src='labels_files/2.js'></script>"
     )
+    (run / "labels_files" / "2.js").write_text("words = ' wide';")
     arguments = ["-m", "dipsop", "page", "--no-browser", "--port", "0", "--run", str(run)]
     with started(arguments, ROOT, TMPDIR=str(folder)) as process:
         assert process.stdout is not None

@@ -132,7 +132,7 @@ def job(choice: Choice, source: Path, folder: Path, suffix: str, protect: bool) 
     suffix : str
         Of the result.
     protect : bool
-        Whether the brush marked what is to stay.
+        Whether the brush marked what is to stay; a preset that does not search does not heed it.
     """
     return RestoreJob(
         source=source,
@@ -140,7 +140,7 @@ def job(choice: Choice, source: Path, folder: Path, suffix: str, protect: bool) 
         preset=AGAIN if choice.again else choice.preset,
         config=choice.config(),
         mask=folder / "mask.png" if choice.again else None,
-        protect=folder / "stay.png" if protect and not choice.again else None,
+        protect=folder / "stay.png" if protect and not choice.again and _searches(choice.preset) else None,
         corruption_map=folder / "found.png",
         preview=folder / "live.png",
         record=folder / "record.json",

@@ -23,7 +23,9 @@ def page(
         int | None,
         typer.Option(min=0, max=65535, help="Where to listen.", show_default=f"{PORT}, or the next that is free"),
     ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address alone, do not open it.", show_default="off")
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen at; another needs --password.")] = LOCAL[0],
     password: Annotated[
         str | None, typer.Option(help="Asked of everybody who opens the page.", show_default="none")
@@ -56,7 +58,7 @@ def page(
     if host not in LOCAL:
         print("Others can reach this page. Password and pictures travel unencrypted.", file=sys.stderr)
     print(f"dipsop page is at {address} (Ctrl-C ends it)", flush=True)
-    if browser:
+    if not no_browser:
         threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
     config = uvicorn.Config(
         application(host, password, run),

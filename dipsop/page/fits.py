@@ -77,15 +77,14 @@ class Fit:
             if self._killed:  # while it was started
                 self._process.kill()
             outcome = worker.outcome(self._process, self._hear)
-        except OSError as error:
-            outcome = {"error": f"its process cannot be started ({reason(error)})."}
-        if "error" in outcome:
-            self._fail(outcome["error"])
-            return
-        try:
-            self._finish(outcome)
+            if "error" in outcome:
+                self._fail(outcome["error"])
+            else:
+                self._finish(outcome)
         except DipsopError as error:
             self._fail(str(error))
+        except (OSError, ValueError) as error:  # its folder is gone, or no process can be started
+            self._fail(f"the restoration could not be followed to its end ({reason(error)}): start it again.")
 
     def _hear(self, line: Mapping[str, Any]) -> None:
         self.done, self.seconds_left = line["done"], line["left"]
@@ -198,10 +197,12 @@ class Fits:
 
     def _work(self) -> None:
         while (fit := self._next()) is not None:
-            fit.run()
-            fit.end()
-            with self._changed:
-                self._running.discard(fit)
+            try:
+                fit.run()
+            finally:
+                fit.end()
+                with self._changed:
+                    self._running.discard(fit)
 
     def _next(self) -> Fit | None:
         """The first that waits of the owner whose last turn is the longest ago; None at the end."""
