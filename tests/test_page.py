@@ -28,7 +28,7 @@ from dipsop.page import choices, looks, sessions
 from dipsop.page.choices import Choice
 from dipsop.page.command import address_of, listen
 from dipsop.page.fits import Fit, Fits
-from dipsop.page.item import Item, tidy
+from dipsop.page.item import tidy
 from dipsop.page.server import STATIC, application
 from dipsop.page.sessions import Tabs, free_name
 from dipsop.pictures import images
@@ -339,6 +339,14 @@ def test_a_picture_is_refused_by_the_pixels_that_its_header_claims(browser: Test
     said = dropped(browser, opened(browser), "bomb.png", b"\x89PNG\r\n\x1a\n" + data)
     assert said["problem"].startswith("bomb.png claims")
     assert "more than 100 megapixels" in said["problem"]
+
+
+def test_a_tab_does_not_tell_of_a_picture_that_is_still_being_read(browser: TestClient) -> None:
+    tab = opened(browser)
+    item = browser.app.state.tabs._tabs[tab].add("a.png")  # type: ignore[attr-defined]
+    assert browser.get(f"/tabs/{tab}").json() == {"pictures": []}
+    answer = browser.post(f"/tabs/{tab}/pictures/{item.key}/start", json={})
+    assert (answer.status_code, answer.json()["error"]) == (422, "a.png is still being read: try again in a moment.")
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -677,9 +685,3 @@ def test_the_address_to_open_is_one_that_a_browser_on_this_machine_has() -> None
     assert address_of("127.0.0.1", 7860) == "http://127.0.0.1:7860/"
     assert address_of("0.0.0.0", 1) == "http://127.0.0.1:1/"
     assert address_of("::", 1) == "http://[::1]:1/"
-
-
-def test_an_item_says_that_it_is_read_before_it_is(tmp_path: Path) -> None:
-    fits = Fits()
-    assert Item("key", tmp_path, "a.png").told(fits)["stage"] == "reading"
-    fits.close()

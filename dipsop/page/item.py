@@ -160,7 +160,7 @@ class Item:
     def told(self, fits: Fits) -> dict[str, Any]:
         """All that the page has to know of it, as JSON has it."""
         self._settle()
-        stage = "refused" if self.problem else self.fit.stage if self.fit else "ready" if self.about else "reading"
+        stage = "refused" if self.problem else self.fit.stage if self.fit else "ready"
         said = {"key": self.key, "name": self.name, "stage": stage, "problem": self.problem, **self.about}
         if self.fit is not None:
             said |= self.fit.told() | {"ahead": fits.ahead_of(self.fit)}

@@ -14,7 +14,7 @@ from dipsop.pictures.masks import load_mask
 from dipsop.pictures.picture import Picture
 from dipsop.pictures.preview import eight_bits, first_estimate
 
-MOST_PIXELS_AT_ONCE = 600_000  # of the first answer, which has to be there in a moment
+MOST_PIXELS_AT_ONCE = 400_000  # of the first answer, which has to be there in a moment
 THUMBNAIL = 160  # pixels, the longer side
 
 ONE_AT_A_TIME = threading.Lock()

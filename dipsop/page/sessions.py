@@ -67,8 +67,8 @@ class Tab:
         shutil.rmtree(item.folder, ignore_errors=True)
 
     def told(self) -> list[dict[str, Any]]:
-        """What the page shows of all of them."""
-        return [item.told(self.fits) for item in list(self.items.values())]
+        """What the page shows of all of them; of one that is still being read, whoever sent it is told first."""
+        return [item.told(self.fits) for item in list(self.items.values()) if item.about or item.problem]
 
     def packed(self) -> Path:
         """Write all results into a zip, and return where it is.

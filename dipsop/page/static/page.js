@@ -4,6 +4,7 @@ import { Brush } from "./brush.js";
 import { listen } from "./hand.js";
 import { Options, copy } from "./options.js";
 import { Queue, clock, share, state } from "./queue.js";
+import { wireTabs } from "./tabs.js";
 import { Uploads } from "./upload.js";
 import { View, load } from "./view.js";
 import * as wire from "./wire.js";
@@ -63,7 +64,7 @@ async function keepAsking() {
 
 async function came(picture) {
   if (picture) {
-    pictures.push(picture);
+    pictures = [...pictures.filter(({ key }) => key !== picture.key), picture]; // asked for meanwhile, it may be there
     if (!current() && picture.stage !== "refused") choose(picture.key);
     if (picture.stage === "ready") await trying(() => wire.start(picture.key, options.choice()));
     await trying(refresh);
@@ -221,32 +222,6 @@ function wireUp() {
   at("single").addEventListener("click", () => view.zoomBy(1 / view.scale));
   view.changed = () => { at("zoom").textContent = `${Math.round(100 * view.scale)} %`; };
   brush.changed = () => { if (chosen) { strokes.set(chosen, brush.strokes); showAgain(current()); } };
-}
-
-function wireTabs(about) {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
-  const open = (tab) => {
-    for (const each of tabs) {
-      each.setAttribute("aria-selected", each === tab);
-      each.tabIndex = each === tab ? 0 : -1;
-      at(each.getAttribute("aria-controls")).hidden = each !== tab;
-    }
-    if (tab.id === "tab-labels" && !at("labels").childElementCount) at("labels").append(labels(about));
-    tab.focus();
-  };
-  for (const tab of tabs) {
-    tab.addEventListener("click", () => open(tab));
-    tab.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowLeft" || event.key === "ArrowRight") open(tabs[1 - tabs.indexOf(tab)]);
-    });
-  }
-}
-
-function labels({ labels: { address, sentence } }) {
-  const child = document.createElement(address ? "iframe" : "p");
-  if (address) Object.assign(child, { src: address, title: "Labels to look through" });
-  else child.textContent = sentence;
-  return child;
 }
 
 async function begin() {

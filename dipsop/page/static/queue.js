@@ -17,7 +17,6 @@ export function share(fraction) {
 export function state(picture) {
   switch (picture.stage) {
     case "sending": return "coming in";
-    case "reading": return "being read";
     case "refused": case "failed": return sentence(picture.problem);
     case "waiting": return picture.ahead === 1 ? "waits for one other" : `waits for ${picture.ahead} others`;
     case "running": return picture.seconds_left === null ? "starting" : `${clock(picture.seconds_left)} left`;

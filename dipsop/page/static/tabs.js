@@ -1,0 +1,29 @@
+// The two tabs of the page: pictures, and labels in a frame of their own.
+
+const at = (id) => document.getElementById(id);
+
+export function wireTabs(about) {
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const open = (tab) => {
+    for (const each of tabs) {
+      each.setAttribute("aria-selected", each === tab);
+      each.tabIndex = each === tab ? 0 : -1;
+      at(each.getAttribute("aria-controls")).hidden = each !== tab;
+    }
+    if (tab.id === "tab-labels" && !at("labels").childElementCount) at("labels").append(labels(about));
+    tab.focus();
+  };
+  for (const tab of tabs) {
+    tab.addEventListener("click", () => open(tab));
+    tab.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowLeft" || event.key === "ArrowRight") open(tabs[1 - tabs.indexOf(tab)]);
+    });
+  }
+}
+
+function labels({ labels: { address, sentence } }) {
+  const child = document.createElement(address ? "iframe" : "p");
+  if (address) Object.assign(child, { src: address, title: "Labels to look through" });
+  else child.textContent = sentence;
+  return child;
+}
