@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,10 +61,16 @@ class Fit:
 
     @property
     def live(self) -> int:
-        """A number that changes with the picture so far; 0 while that would be the first look."""
-        if self.seconds_left is None or self.job.preview is None or not self.job.preview.exists():
+        """A number that changes with the picture so far; 0 where there is none.
+
+        The first is a look without a fit. Where the mask is known that says nothing, and steps are waited for.
+        """
+        preview = self.job.preview
+        if preview is None or (self.job.mask is not None and self.seconds_left is None):
             return 0
-        return self.job.preview.stat().st_mtime_ns
+        with suppress(OSError):
+            return preview.stat().st_mtime_ns
+        return 0
 
     def told(self) -> dict[str, Any]:
         """What the page has to know of it, as JSON has it."""

@@ -139,7 +139,14 @@ function showLooks(picture) {
   else if (version) put(picture, "after", "after", version);
   else put(picture, "after", "first", 0);
   if (version) put(picture, "found", "found", version);
-  at("tag-after").textContent = busy(picture) ? (picture.live ? "So far" : version ? "Before this run" : "First look") : version ? "After" : "First look";
+  at("tag-after").textContent = after(picture);
+}
+
+// What stands right of the line.
+function after(picture) {
+  if (busy(picture) && picture.live) return picture.seconds_left === null ? "First look" : "So far";
+  if (!picture.version) return "First look";
+  return busy(picture) ? "Before this run" : "After";
 }
 
 async function put(picture, place, name, version) {
