@@ -156,6 +156,7 @@ def test_a_picture_is_dropped_watched_stopped_and_saved(tab: Any) -> None:
     tab.click("#stop")
     tab.wait_for_selector("#queue li.done")
     assert "stopped early" in tab.text_content("#summary")
+    assert re.fullmatch(r"photo\.png: .* found", tab.text_content("#said"))
     picture, record = saved(tab, "out"), saved(tab, "record")
     assert picture.name == "photo.restored.png"
     kept = images.load(picture)

@@ -24,40 +24,48 @@ let options, uploads;
 const current = () => pictures.find((picture) => picture.key === chosen);
 const busy = (picture) => picture?.stage === "waiting" || picture?.stage === "running";
 
+function complain(error) {
+  at("trouble").textContent = error.message;
+  at("trouble").hidden = false;
+}
+
 async function trying(action) {
+  at("trouble").hidden = true;
   try {
-    at("trouble").hidden = true;
     return await action();
   } catch (error) {
-    at("trouble").textContent = error.message;
-    at("trouble").hidden = false;
+    complain(error);
     return null;
   }
 }
 
-function say(words) {
-  if (at("said").textContent !== words) at("said").textContent = words;
+// Say for those who cannot see it how a picture goes: every change, and every quarter of the way.
+function say(picture, before) {
+  const quarter = (each) => Math.floor(4 * (each?.done ?? 0));
+  if (before?.stage === picture.stage && quarter(before) === quarter(picture)) return;
+  const way = picture.stage === "running" ? `${25 * quarter(picture)} %, ` : "";
+  at("said").textContent = `${picture.name}: ${way}${state(picture)}`;
 }
 
 // Ask the server how things are, and show it.
 async function refresh() {
   const told = await wire.told();
-  for (const picture of told) {
-    const before = pictures.find(({ key }) => key === picture.key);
-    if (before && before.stage !== picture.stage) say(`${picture.name}: ${state(picture)}`);
-  }
+  for (const picture of told) say(picture, pictures.find(({ key }) => key === picture.key));
   pictures = told;
   showAll();
 }
 
 async function keepAsking() {
-  for (;;) {
-    const gone = await wire.told().then((told) => { pictures = told; showAll(); return false; }, (error) => {
-      at("trouble").textContent = error.message;
-      at("trouble").hidden = false;
-      return error.status === 404;
-    });
-    if (gone) return;
+  for (let lost = false; ;) {
+    try {
+      await refresh();
+      if (lost) at("trouble").hidden = true;
+      lost = false;
+    } catch (error) {
+      complain(error);
+      if (error.status === 404) return; // the tab is gone
+      lost = true;
+    }
     await new Promise((wake) => setTimeout(wake, pictures.some(busy) ? 700 : 2000));
   }
 }
@@ -74,10 +82,7 @@ async function came(picture) {
 
 function choose(key) {
   const picture = pictures.find((each) => each.key === key);
-  if (!picture?.width) {
-    if (picture?.problem) say(wire.sentence(picture.problem));
-    return;
-  }
+  if (!picture?.width) return;
   chosen = key;
   shown = {};
   touched = false;
