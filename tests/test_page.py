@@ -415,7 +415,11 @@ def test_what_is_painted_must_be_a_picture_of_the_same_size(browser: TestClient,
     assert browser.put(f"{place}/missed", content=b"").status_code == 204
     assert browser.put(f"{place}/stay", content=b"none").status_code == 422
     small = png(tmp_path, Picture(samples=np.full((5, 5, 1), 255, np.uint8)))
-    assert browser.put(f"{place}/stay", content=small).status_code == 422
+    misfit = browser.put(f"{place}/stay", content=small)
+    assert (misfit.status_code, misfit.json()["error"]) == (
+        422,
+        "what was painted does not fit a.png: reload the page.",
+    )
     assert browser.put(f"{place}/..", content=white).status_code in (404, 405)
     assert browser.put(f"{place}/source", content=white).status_code == 404
     assert browser.post(f"/tabs/{tab}/pictures/{key}/start", json={"again": True}).status_code == 422

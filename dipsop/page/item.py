@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipsop.errors import DipsopError
+from dipsop.errors import DipsopError, ImageError
 from dipsop.jobs.job import RestoreJob
 from dipsop.page import choices, looks
 from dipsop.page.fits import Fit, Fits
@@ -84,11 +84,14 @@ class Item:
         self.about = {"width": width, "height": height, "channels": channels, "depth": depth, "format": picture.format}
 
     def paint(self, name: str, painted: Path) -> None:
-        """Take what the brush made as a layer; an empty file takes the layer away. ImageError where it is none."""
+        """Take what the brush made as a layer; an empty file takes the layer away. DipsopError where it is none."""
         if not painted.stat().st_size:
             self.layer(name).unlink(missing_ok=True)
             return
-        looks.check_brush(painted, self.about["height"], self.about["width"])
+        try:
+            looks.check_brush(painted, self.about["height"], self.about["width"])
+        except ImageError:
+            raise DipsopError(f"what was painted does not fit {self.name}: reload the page.") from None
         painted.replace(self.layer(name))
 
     def start(self, choice: choices.Choice, owner: str, fits: Fits) -> None:
