@@ -12,8 +12,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-REVIEW = "labels.html"
-FILES = "labels_files"  # what it shows
+from dipsop.classification.review import BESIDE, PAGE
+
 HEADERS = {
     "Content-Security-Policy": (
         "sandbox allow-scripts allow-downloads allow-forms allow-modals; default-src 'none'; "
@@ -41,21 +41,21 @@ class Review:
         """Where the review is, or a sentence why there is none."""
         if self._run is None:
             return {"sentence": "To look through the labels of a training, start dipsop page --run with its folder."}
-        if not (self._run / REVIEW).is_file():
-            return {"sentence": f"{self._run.name} holds no {REVIEW}: let dipsop classify come to its end first."}
-        return {"address": f"{self._place}/{REVIEW}"}
+        if not (self._run / PAGE).is_file():
+            return {"sentence": f"{self._run.name} holds no {PAGE}: let dipsop classify come to its end first."}
+        return {"address": f"{self._place}/{PAGE}"}
 
     def routes(self) -> list[BaseRoute]:
         """Where it is served."""
         if self._run is None:
             return []
-        files = _Files(directory=self._run / FILES, check_dir=False)
-        return [Route(f"{self._place}/{REVIEW}", self._page), Mount(f"{self._place}/{FILES}", files)]
+        files = _Files(directory=self._run / BESIDE, check_dir=False)
+        return [Route(f"{self._place}/{PAGE}", self._page), Mount(f"{self._place}/{BESIDE}", files)]
 
     def _page(self, request: Request) -> Response:
-        if self._run is None or not (self._run / REVIEW).is_file():
+        if self._run is None or not (self._run / PAGE).is_file():
             return JSONResponse({"error": "the labels are not there any more: run dipsop classify again."}, 404)
-        return FileResponse(self._run / REVIEW, headers=HEADERS)
+        return FileResponse(self._run / PAGE, headers=HEADERS)
 
 
 class _Files(StaticFiles):
