@@ -185,7 +185,7 @@ def test_cmyk_becomes_rgb_by_its_profile(tmp_path, suffix):
     picture = load(tmp_path / f"in{suffix}")
     expected = [icc.shown(black) for black in (0, 0.2, 0.4, 0.8)]
     assert np.abs(picture.samples[5, 5::10].astype(float) - np.array(expected)[:, None]).max() < 3
-    assert picture.icc_profile[16:20] == b"RGB "
+    assert picture.icc_profile is None  # sRGB
     assert picture.notes[0].endswith("holds CMYK colours, they are converted to RGB by its colour profile.")
 
 
@@ -198,6 +198,18 @@ def test_cmyk_without_a_profile_of_its_own_becomes_rgb_by_the_plain_formula(tmp_
     assert np.abs(picture.samples - (255 - c) * (255 - black) / 255).max() <= 1
     assert picture.icc_profile is None
     assert "no profile of them" in picture.notes[0]
+
+
+def test_cmyk_of_a_jpeg_without_the_mark_of_adobe_is_not_inverted(tmp_path):
+    inks = np.full((8, 8, 4), (0, 200, 255, 30), np.uint8)
+    Image.fromarray(inks, "CMYK").save(tmp_path / "marked.jpg", quality=100)
+    marked = (tmp_path / "marked.jpg").read_bytes()
+    at = marked.index(b"\xff\xee")
+    length = int.from_bytes(marked[at + 2 : at + 4], "big")
+    (tmp_path / "plain.jpg").write_bytes(marked[:at] + marked[at + 2 + length :])
+    Image.fromarray(255 - inks, "CMYK").save(tmp_path / "inverted.jpg", quality=100)
+    plain, inverted = (load(tmp_path / name).samples for name in ("plain.jpg", "inverted.jpg"))
+    assert np.abs(plain.astype(int) - inverted).max() <= 2
 
 
 def test_cmyk_of_imagemagick_comes_in_positive():

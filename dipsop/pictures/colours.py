@@ -2,18 +2,18 @@
 
 import io
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 _PROBLEMS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 
-def rgb_of_cmyk(image: Image.Image, profile: bytes | None, name: str) -> tuple[Image.Image, bytes | None, str]:
+def rgb_of_cmyk(image: Image.Image, profile: bytes | None, name: str) -> tuple[Image.Image, str]:
     """Convert a CMYK picture to RGB.
 
     Parameters
     ----------
     image : PIL image of mode CMYK
-        0 is no ink; Pillow turns the inverted values of JPEG files round itself.
+        0 is no ink. Pillow turns round the values of every JPEG file; those without Adobe's mark are turned back.
     profile : bytes or None
         The colour profile that came with it.
     name : str
@@ -24,17 +24,17 @@ def rgb_of_cmyk(image: Image.Image, profile: bytes | None, name: str) -> tuple[I
     image : PIL image of mode RGB
         In sRGB by the profile, with relative colorimetric intent and black point compensation; where there is none for
         CMYK, by the plain formula (255 − ink) · (255 − black) / 255.
-    profile : bytes or None
-        That of sRGB; None where there was none to convert by.
     note : str
         A sentence that says so.
     """
+    if image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)
     converted = None if profile is None else _by_profile(image, profile)
     if converted is None:
         note = f"{name} holds CMYK colours and no profile of them, they are converted to RGB by a plain formula."
-        return image.convert("RGB"), None, note
+        return image.convert("RGB"), note
     note = f"{name} holds CMYK colours, they are converted to RGB by its colour profile."
-    return converted, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), note
+    return converted, note
 
 
 def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:

@@ -30,8 +30,8 @@ def eight_bits(image: Image.Image, profile: bytes | None, name: str) -> Decoded:
     """
     mode = image.mode
     if mode == "CMYK":
-        image, profile, note = rgb_of_cmyk(image, profile, name)
-        return *without_alpha(np.array(image)), profile, (note,)
+        image, note = rgb_of_cmyk(image, profile, name)
+        return *without_alpha(np.array(image)), None, (note,)  # sRGB, which is what no profile means
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
         refuse_kind(f"{mode} colours", name)
     transparent = "transparency" in image.info or mode in ("LA", "PA")
