@@ -254,11 +254,17 @@ def test_two_tabs_do_not_mix_and_a_closed_one_leaves_nothing(tab: Any, served: t
     assert complaints == []
 
 
+def next_focus(tab: Any) -> str:
+    """Press the tabulator, and say what has the focus then."""
+    focus = "document.activeElement.id"
+    before = tab.evaluate(focus)
+    tab.keyboard.press("Tab")
+    until(lambda: tab.evaluate(focus) != before)
+    return str(tab.evaluate(focus))
+
+
 def test_the_page_is_used_by_keyboard(tab: Any) -> None:
-    for _ in range(4):  # the two tabs of the page are one stop
-        tab.keyboard.press("Tab")
-        if tab.evaluate("document.activeElement.id") == "choose":
-            break
+    assert [next_focus(tab), next_focus(tab)] == ["tab-pictures", "choose"]  # the two tabs of the page are one stop
     with tab.expect_file_chooser() as asked:
         tab.keyboard.press("Enter")
     steps(tab, 3)
@@ -287,7 +293,7 @@ def test_the_page_is_used_by_keyboard(tab: Any) -> None:
             words => words?.trim())).length"""
     assert tab.evaluate(unnamed) == 0
     tab.click("#tab-labels")
-    assert tab.frame_locator("#labels iframe").locator("#said").text_content() == "7 wide"
+    until(lambda: tab.frame_locator("#labels iframe").locator("#said").text_content() == "7 wide")
     tab.keyboard.press("ArrowLeft")
     assert tab.is_visible("#canvas")
 
