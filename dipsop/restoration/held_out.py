@@ -116,6 +116,13 @@ class HeldOutFit:
         if self.detection.known:
             return
         begin = time.perf_counter()
+        self.detection.round(*self.look())
+        self._round_seconds = time.perf_counter() - begin
+        self.seconds_aside += self._round_seconds
+
+    @torch.no_grad()
+    def look(self) -> tuple[Tensor, Tensor]:
+        """Predict every value while it is hidden, and how far off that may be: two tensors of the shape of y."""
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
@@ -128,9 +135,7 @@ class HeldOutFit:
                 for whole, said in ((value, prediction.value), (scale, prediction.scale)):
                     part_of_whole = whole[..., *tile.inner]
                     part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
-        self.detection.round(value, scale)
-        self._round_seconds = time.perf_counter() - begin
-        self.seconds_aside += self._round_seconds
+        return value, scale
 
     @torch.no_grad()
     def network_output(self, flips: int | None = None) -> Tensor:
