@@ -39,7 +39,8 @@ def frames(pictures: Sequence[Path], count: int, side: int, same: bool, seed: in
 def broken(frame: NDArray[np.float64], kind: NDArray[np.int_], level: NDArray[np.float64]) -> NDArray[np.uint8]:
     """What the camera writes: the frame with the values of each kind replaced, in 8 bits."""
     values = np.choose(kind, [np.zeros_like(frame), np.ones_like(frame), level, np.clip(frame + 0.3, 0, 1), frame])
-    return np.rint(255 * values).astype(np.uint8)
+    eight_bits: NDArray[np.uint8] = np.rint(255 * values).astype(np.uint8)
+    return eight_bits
 
 
 def measure(pictures: Sequence[Path], count: int, side: int, share: float, same: bool, seed: int) -> NDArray[np.int_]:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--same", action="store_true", help="one scene in all frames")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="one series each")
     a = parser.parse_args(arguments)
-    counts = sum(measure(a.pictures, a.frames, a.side, a.share, a.same, seed) for seed in a.seeds)
+    counts = np.sum([measure(a.pictures, a.frames, a.side, a.share, a.same, seed) for seed in a.seeds], axis=0)
     for name, (there, found) in zip(KINDS, counts, strict=False):
         print(f"{name:<12} {found} of {there}")
     there, found = counts[:NONE].sum(0)

@@ -135,6 +135,7 @@ def follow_many(job: Iterable[Any], stopping: Stopping, json: bool, quiet: bool)
     """Show the events of many pictures: a row while each runs, a line when it ends; returns how many failed."""
     outcomes: list[events.Restored | events.Skipped | events.Failed] = []
     rows: dict[Path, Any] = {}
+    looking: Any = None
     with _bars(quiet) as bars:
         for event in job:
             match event:
@@ -145,6 +146,15 @@ def follow_many(job: Iterable[Any], stopping: Stopping, json: bool, quiet: bool)
                     if source not in rows:
                         rows[source] = bars.add_task("", total=1.0, state="")
                     bars.update(rows[source], completed=done, state=f"{source.name}  {clock(left)} left")
+                case events.Underway(done, left, parts):
+                    stopping.kept = True
+                    if looking is None:
+                        looking = bars.add_task("", total=1.0, state="")
+                    bars.update(looking, completed=done, state=f"{parts}  {clock(left)} left")
+                case events.DeadPixels():
+                    if looking is not None:
+                        bars.remove_task(looking)
+                    _report_dead_pixels(event, json, quiet)
                 case events.Done(counts):
                     pass
                 case outcome:
@@ -191,6 +201,16 @@ def _report(outcome: events.Restored | events.Skipped | events.Failed, json: boo
         print(f"dipsop: {outcome.why}", file=sys.stderr, flush=True)
     elif not quiet and not json:
         print(f"{shown(outcome.source)}  {in_a_few_words(outcome)}", file=sys.stderr, flush=True)
+
+
+def _report_dead_pixels(event: events.DeadPixels, json: bool, quiet: bool) -> None:
+    """Say what is dead in all pictures of a series, and where the map is."""
+    if json:
+        said = {"corruption_map": str(event.path), "fraction_corrupted": event.fraction, "frames": event.frames}
+        print(as_json(said), flush=True)
+    elif not quiet:
+        seen = f"dead in all {event.frames} pictures" if event.frames else "dead by the map that was there"
+        print(f"{shown(event.path)}  {100 * event.fraction:.4f} % of the values {seen}", file=sys.stderr, flush=True)
 
 
 def in_a_few_words(outcome: events.Restored | events.Skipped | events.Failed) -> str:

@@ -22,10 +22,11 @@ DTYPE = "by preset: " + ", ".join(f"{name} {config.dtype}" for name, config in P
 
 KNOWN, SHOWN, LONG, MANY = "What you know", "What to write besides", "Long work", "Many pictures"
 # Parameters that others would ignore.
-OF_HELD_OUT = ("random_start", "mask", "protect", "polarity", "strength", "scratches")
+OF_HELD_OUT = ("random_start", "mask", "protect", "polarity", "strength", "scratches", "series")
 OF_SEARCH = ("polarity", "strength")
-OF_ONE = ("truth", "mask", "protect", "corruption_map", "preview", "trace", "plot", "record", "checkpoint", "resume")
-OF_MANY = ("jobs", "dask")
+OF_ONE = ("truth", "protect", "corruption_map", "preview", "trace", "plot", "record", "checkpoint", "resume")
+OF_MANY = ("series", "jobs", "dask")
+OF_NO_SERIES = ("mask", "random_start")
 
 
 def _preset(name: str) -> str:
@@ -221,6 +222,17 @@ def restore(
         int | None,
         typer.Option(min=1, help="How many at a time.", show_default="by cores and GPUs", rich_help_panel=MANY),
     ] = None,
+    series: Annotated[
+        bool,
+        typer.Option(
+            "--series",
+            help="One camera: find what is dead or hot in all pictures, fill that in each, look for nothing else. "
+            "The map goes to --corruption-map, or dead-pixels.png in --out; one that is there is used, and is a --mask "
+            "for other pictures.",
+            show_default=OFF,
+            rich_help_panel=MANY,
+        ),
+    ] = False,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -260,11 +272,14 @@ def restore(
         refuse(context, OF_HELD_OUT, "goes with the presets quick and best.")
     if mask is not None:
         refuse(context, OF_SEARCH, "would be ignored: with --mask nothing is looked for.")
+    if series:
+        refuse(context, OF_NO_SERIES, "does not go with --series, which finds the mask by the shipped weights.")
     if dask is not None:
         refuse(context, ("jobs",), "would be ignored: with --dask its workers decide.")
     from dipsop.commands.display import follow_many
     from dipsop.commands.stopping import Stopping
     from dipsop.jobs import folder, targets
+    from dipsop.jobs import series as camera
     from dipsop.jobs.job import RestoreJob
 
     many = targets.is_batch(pictures, out)
@@ -295,10 +310,12 @@ def restore(
     if not many:
         refuse(context, OF_MANY, "goes with several pictures and a folder as --out.")
         raise typer.Exit(_restore(job, json, quiet))
-    refuse(context, OF_ONE, "goes with one picture and a file as --out.")
+    of_one = [name for name in OF_ONE if name != "corruption_map" or not series]
+    refuse(context, of_one, "goes with one picture and a file as --out.")
     album = folder.FolderJob(pictures=pictures, each=job, overwrite=overwrite, at_once=jobs, dask=dask)
     with Stopping() as stopping:
-        failed = follow_many(folder.run(album, stopping.came), stopping, json, quiet)
+        events = camera.run(album, stopping.came) if series else folder.run(album, stopping.came)
+        failed = follow_many(events, stopping, json, quiet)
     raise typer.Exit(stopping.exit_status or int(failed > 0))
 
 

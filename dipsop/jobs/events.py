@@ -83,11 +83,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class Underway:
-    """How far the parts of the work are that go side by side."""
+    """How far the parts of the work are that go side by side, or one after the other."""
 
     done: float  # share of all, [0, 1]
     seconds_left: float
     parts: str  # in words, those under way
+
+
+@dataclass(frozen=True)
+class DeadPixels:
+    """What is dead in all pictures of a series is known; from now on each of them is restored."""
+
+    path: Path  # the map
+    fraction: float  # of the values
+    frames: int  # that were looked at; 0 where the map was there already
 
 
 @dataclass(frozen=True)

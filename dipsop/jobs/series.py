@@ -1,0 +1,118 @@
+"""Pictures of one camera: what is dead or hot in all is found first, then each is restored with that as its mask.
+
+The map is a picture like every mask. One that is there already is taken back, and nothing is looked for: so a run that
+was killed goes on, and so do the next pictures of that camera.
+"""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dipsop.errors import DipsopError, ImageError
+from dipsop.files import check_apart, exists, make_folder, shown
+from dipsop.jobs import folder
+from dipsop.jobs.events import Begun, DeadPixels, Done, Failed, Progress, Restored, Skipped, Stop, Underway, never
+from dipsop.jobs.folder import FolderJob
+from dipsop.jobs.targets import Target, targets
+from dipsop.pictures import images
+from dipsop.pictures.masks import size
+from dipsop.pictures.picture import Picture
+from dipsop.restoration.config import HeldOut
+
+MAP = "dead-pixels.png"  # in the folder of the results, where no other place is named
+
+
+def run(
+    job: FolderJob, stop: Stop = never
+) -> Iterator[Underway | DeadPixels | Begun | Progress | Restored | Skipped | Failed | Done]:
+    """Find what is dead in all pictures, and restore them into a folder.
+
+    Parameters
+    ----------
+    job : FolderJob
+        Its `each.corruption_map` says where the map of what is dead goes, and is taken back from; None: into the folder
+        of the results. `overwrite` finds it again. The config is a HeldOut with the shipped weights.
+    stop : callable
+        As for `folder.run`; while the pictures are looked at it leaves nothing.
+
+    Yields
+    ------
+    Underway while the pictures are looked at, DeadPixels, and the events of `folder.run`. A picture that cannot be read
+    is left out of the look, and then is one that Failed.
+
+    Raises
+    ------
+    DipsopError
+        Besides those of `folder.run`: fewer than two pictures can be read, they differ in size or colours, or the map
+        cannot be written or read.
+    """
+    wanted = targets(job.pictures, job.each.out)
+    path = job.each.corruption_map or job.each.out / MAP
+    check_apart([target.source for target in wanted], [*(target.out for target in wanted), path])
+    if exists(path) and not job.overwrite:
+        dead, frames = images.load(path).values > 0.5, 0
+    else:
+        sources = _readable(wanted)
+        if path.parent == job.each.out:
+            make_folder(path.parent)
+        images.check_writable(path)
+        found = yield from _look(sources, job, stop)
+        if found is None:
+            yield Done({"restored": 0, "skipped": 0, "failed": 0, "left": len(wanted)})
+            return
+        dead, frames = found, len(sources)
+        images.save_values(path, dead)
+    yield DeadPixels(path, float(dead.mean()), frames)
+    each = replace(job.each, mask=path, corruption_map=None)
+    if not dead.any() and not each.network_output:  # every picture stays as it is: there is nothing to learn for
+        each = replace(each, config=replace(each.config, steps=1))
+    yield from folder.run(replace(job, each=each), stop)
+
+
+def _readable(wanted: Sequence[Target]) -> list[Path]:
+    """The pictures that can be read, all of one size: an odd one is said before any time is spent."""
+    sources: list[Path] = []
+    first: Picture | None = None
+    for target in wanted:
+        try:
+            picture = images.load(target.source)
+        except ImageError:  # is said when it is restored
+            continue
+        if first is not None and picture.samples.shape != first.samples.shape:
+            raise DipsopError(
+                f"{shown(target.source)} is {size(picture)}, {shown(sources[0])} {size(first)}: "
+                "the pictures of a series are of one size, so restore the others by themselves."
+            )
+        first = first or picture
+        sources.append(target.source)
+    if len(sources) < 2:
+        raise DipsopError(
+            f"a series needs two or more pictures, and of {len(wanted)} named {len(sources)} can be read: "
+            "name more, or restore without --series."
+        )
+    return sources
+
+
+def _look(sources: Sequence[Path], job: FolderJob, stop: Stop) -> Generator[Underway, None, NDArray[np.bool_] | None]:
+    """Look at every picture once; returns what is dead in all, None after a stop."""
+    from dipsop.compute import pick_device
+    from dipsop.restoration.series import Series
+
+    if not isinstance(job.each.config, HeldOut):
+        raise ValueError("a series goes with a HeldOut config, the presets quick and best")
+    series = Series(job.each.config, pick_device(job.each.device))
+    begin = time.perf_counter()
+    for number, source in enumerate(sources):
+        said = f"dead pixels, picture {number + 1} of {len(sources)}"
+        if not number:
+            yield Underway(0.0, 0.0, said)
+        for part in series.look(images.load(source).samples):
+            done = (number + part) / len(sources)
+            yield Underway(done, (time.perf_counter() - begin) * (1 - done) / done, said)
+            if stop():
+                return None
+    return series.found()
