@@ -37,7 +37,7 @@ SMALL = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32")
 
 def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty, tmp_path, capsys):
     run = tmp_path / "run"
-    assert status("classify", "--data", dirty, "--out", run, "--size", 16) == 0
+    assert status("classify", "--data", dirty, "--out", run, "--size", 16, "--network", "fast") == 0
     said = capsys.readouterr()
     assert "epoch 60/60" in said.err
     assert "labels.html, in a browser" in said.out
@@ -228,7 +228,7 @@ def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, c
     (tmp_path / "empty").mkdir()
     write_cifar10(tmp_path / "ten")
     size = () if "cifar10" in arguments else ("--size", 16)
-    assert status("classify", "--out", "run", *size, "--batch", 16, "--quiet", *arguments) == 1
+    assert status("classify", "--out", "run", *size, "--batch", 16, "--network", "fast", "--quiet", *arguments) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert re.search(complaint, said)

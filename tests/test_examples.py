@@ -4,10 +4,12 @@ import csv
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import before_after
 import benchmark_classification
+import benchmark_labels
 import benchmark_restoration
 import deep_image_prior
 import effective_lambda
@@ -20,6 +22,7 @@ import rivals
 import speed
 import train_start
 from test_classification_data import LABELS, human_file, write_cifar10
+from test_features import blobs
 
 import dipsop
 from dipsop.classification.config import TrainConfig
@@ -294,6 +297,24 @@ def test_cleanlab_ranks_by_models_that_have_not_seen_the_label(tmp_path):
     (run,) = json.loads((tmp_path / "classification.json").read_text())["runs"]
     assert 0 <= run["auroc"] <= 1
     assert run["test_accuracy"] == []
+
+
+def test_labels_are_judged_by_features_beside_cleanlab(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("cleanlab")
+    quick = replace(benchmark_labels.RECIPES["pretrained"], epochs=4)
+    monkeypatch.setitem(benchmark_labels.RECIPES, "pretrained", quick)
+    monkeypatch.setattr(benchmark_labels, "digits", lambda: blobs(80, 0.0, classes=10))
+    monkeypatch.setattr(benchmark_labels, "seen", lambda data, *_: (blobs(80, 0.0, classes=10), 1.5))
+    monkeypatch.setattr(benchmark_labels, "pieces", lambda: blobs(80, 0.0, classes=10))
+    benchmark_labels.main(["--noises", "none", "symmetric:0.2", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "labels.json").read_text())
+    assert [(r["data"], r["noise"]) for r in record["results"]] == [
+        (name, noise) for name in ("pieces", "digits") for noise in ("none", "symmetric:0.2")
+    ]
+    assert record["features_seconds"] == {"pieces": 1.5, "digits": 1.5}
+    assert record["results"][1]["auroc"]["posterior"] > 0.75
+    assert record["results"][0]["wrong"] == 0
+    assert capsys.readouterr().out.count("\n") == 6
 
 
 def test_label_noise_curves_are_drawn_from_the_record_of_the_benchmark(tmp_path):

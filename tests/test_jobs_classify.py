@@ -24,7 +24,7 @@ def listened(job, until=None):
 
 
 def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path, capsys):  # noqa: F811
-    job = ClassifyJob(data=str(dirty), out=tmp_path / "run", settings=SMALL, size=16, device="cpu")
+    job = ClassifyJob(data=str(dirty), out=tmp_path / "run", recipe="fast", settings=SMALL, size=16, device="cpu")
     heard = listened(job)
     epoch = [*[Underway] * 5, Saving, Epoch]
     assert [type(event) for event in heard] == [Begun, *epoch * 4, Saving, Written, Written, Done]
@@ -39,7 +39,7 @@ def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path
     assert report["epochs"] == 4
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"] == report["seconds"]
 
-    part = ClassifyJob(data=str(dirty), out=tmp_path / "part", settings=SMALL, size=16, device="cpu")
+    part = ClassifyJob(data=str(dirty), out=tmp_path / "part", recipe="fast", settings=SMALL, size=16, device="cpu")
     heard = listened(part, until=2)
     assert [type(event) for event in heard] == [Begun, *epoch * 2, Stopped]
     assert heard[-1] == Stopped(completed=2, of=4)
@@ -54,7 +54,9 @@ def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path
 
 
 def test_a_listener_that_leaves_while_an_epoch_is_saved_leaves_a_run_to_go_on_with(dirty, tmp_path):  # noqa: F811
-    job = ClassifyJob(data=str(dirty), out=tmp_path / "run", settings=SMALL, size=16, device="cpu", resume=True)
+    job = ClassifyJob(
+        data=str(dirty), out=tmp_path / "run", recipe="fast", settings=SMALL, size=16, device="cpu", resume=True
+    )
     events = classify.run(job)
     heard = [type(next(events)) for _ in range(14)]
     assert heard == [Begun, *[Underway] * 5, Saving, Epoch, *[Underway] * 5, Saving]
@@ -65,7 +67,13 @@ def test_a_listener_that_leaves_while_an_epoch_is_saved_leaves_a_run_to_go_on_wi
 
 def test_a_stop_is_asked_before_the_results_are_written_and_not_after(dirty, tmp_path):  # noqa: F811
     job = ClassifyJob(
-        data=str(dirty), out=tmp_path / "run", settings=SMALL | {"epochs": 1}, size=16, device="cpu", resume=True
+        data=str(dirty),
+        out=tmp_path / "run",
+        recipe="fast",
+        settings=SMALL | {"epochs": 1},
+        size=16,
+        device="cpu",
+        resume=True,
     )
     assert isinstance(listened(job, until=1)[-1], Stopped)
     assert listened(job, until=0) == [Begun(steps=1), Stopped(completed=1, of=1)]  # nothing left but the list

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from dipsop.classification.config import NetworkName
+from dipsop.classification.features import WIDTH
 from dipsop.classification.networks import NETWORKS, FastNet
 from dipsop.compute import Dtype, autocast, resolved_dtype
 
 CPU = torch.device("cpu")
+FEATURE_LENGTH = 2.0  # so that the same rate serves networks of any width
 EVALUATION_BATCH = 500  # images of 32×32; of larger ones fewer, as memory goes with the pixels
 
 
@@ -74,6 +77,57 @@ class Classifier(nn.Module):
             logits = (self(x) + self(x.flip(-1))) / 2 if flip else self(x)
             out.append(logits.softmax(1))
         return torch.cat(out)
+
+
+class FeatureClassifier(nn.Module):
+    """Features (B, D) → logits: a linear layer, to which each feature comes with mean 0 and one deviation.
+
+    Parameters
+    ----------
+    width : int
+        D.
+    classes : int
+    device : torch.device
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int, classes: int, device: torch.device = CPU) -> None:
+        super().__init__()
+        self.network = nn.Linear(width, classes)
+        nn.init.zeros_(self.network.weight)
+        nn.init.zeros_(self.network.bias)
+        self.register_buffer("mean", torch.zeros(1, width))
+        self.register_buffer("deviation", torch.ones(1, width))
+        self.to(device)
+
+    @torch.no_grad()
+    def fit_normalization(self, features: Tensor) -> None:
+        """Take mean and deviation of each feature; the length of a vector of them becomes about FEATURE_LENGTH."""
+        self.mean.copy_(features.mean(0, keepdim=True))
+        spread = features.std(0, keepdim=True) + 1e-3
+        self.deviation.copy_(spread * features.shape[1] ** 0.5 / FEATURE_LENGTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.network((x - self.mean) / self.deviation)
+        return logits
+
+    @torch.no_grad()
+    def probabilities(self, features: Tensor, flip: bool = False) -> Tensor:
+        """Return the probabilities (N, classes) of features; `flip` has no meaning here."""
+        logits: Tensor = self(features.to(self.mean.device))
+        return logits.softmax(1)
+
+
+def classifier(
+    network: NetworkName, classes: int, dtype: Dtype, device: torch.device
+) -> Classifier | FeatureClassifier:
+    """Return what a run trains: on images, or with the network "pretrained" on features of them."""
+    if network == "pretrained":
+        return FeatureClassifier(WIDTH, classes, device)
+    return Classifier(network, classes, dtype, device)
 
 
 def _fitting(images: Tensor, count: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from dipsop.compute import Dtype
 
 Method = Literal["ce", "sop", "sop+", "elr"]
-NetworkName = Literal["fast", "resnet34", "preactresnet18"]
+NetworkName = Literal["fast", "resnet34", "preactresnet18", "pretrained"]
 Schedule = Literal["one-cycle", "steps", "cosine"]
 
 
@@ -18,7 +18,8 @@ class TrainConfig:
     ----------
     method : "ce", "sop", "sop+" or "elr"
         Cross-entropy; sparse over-parameterization; that with two views; early-learning regularization.
-    network : "fast", "resnet34" or "preactresnet18"
+    network : "fast", "resnet34", "preactresnet18" or "pretrained"
+        The last is a linear layer on the features of a frozen network.
     epochs, batch : int
         The batch is that of all processes together.
     lr, momentum, weight_decay : float
@@ -67,6 +68,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if self.batch % self.shares:
             raise ValueError(f"batch must be a multiple of shares, got {self.batch} and {self.shares}")
+        if self.network == "pretrained" and (self.method == "sop+" or self.shares > 1):
+            raise ValueError("the network pretrained has no second view for sop+, and a single share")
         if not self.lr > 0:
             raise ValueError(f"lr must be above 0, got {self.lr}")
 
@@ -86,6 +89,7 @@ _SOP = TrainConfig(
 
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
+    "pretrained": TrainConfig(network="pretrained", epochs=30, batch=128, lr=0.2),
     "sop": _SOP,
     "sop+": replace(_SOP, method="sop+", network="preactresnet18", epochs=300, schedule="cosine"),
 }
@@ -102,11 +106,12 @@ def by_data(recipe: str, classes: int, noise: str, samples: int, batch: int | No
     noise : str
         As given to the command; what is not asymmetric has the settings of symmetric noise.
     samples : int
-        Of few, "fast" makes smaller batches, so that an epoch has eight steps, at a rate that goes with their root.
+        Of few, "fast" and "pretrained" make smaller batches, so that an epoch has eight steps, at a rate that goes with
+        their root.
     batch : int or None
         Such a batch instead, at the rate that goes with it.
     """
-    if recipe == "fast":
+    if recipe in ("fast", "pretrained"):
         batch = batch or min(RECIPES[recipe].batch, max(8, 1 << (samples // 8).bit_length() >> 1))
         return {"batch": batch, "lr": RECIPES[recipe].lr * (batch / RECIPES[recipe].batch) ** 0.5}
     size, kind = 100 if classes > 50 else 10, "asymmetric" if noise.startswith("asymmetric") else "symmetric"

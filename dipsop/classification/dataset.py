@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
+Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
@@ -17,15 +18,16 @@ class Dataset:
 
     Attributes
     ----------
-    images : uint8 (N, 3, H, W)
+    images : uint8 (N, 3, H, W), or features of them, float32 (N, D)
+        H and W are 0 where the files have not been read.
     given : int64 (N,)
         The labels to train on, from 0.
     true : int64 (N,) or None
         The right ones, where they are known. Nothing is trained on them.
     classes : tuple of str
-    test_images : uint8 (M, 3, H, W); M is 0 where there are none
+    test_images : as images; M is 0 where there are none
     test_labels : int64 (M,)
-    paths : tuple of Path or None
+    paths, test_paths : tuple of Path or None
         Where the images came from, one file each.
     noise : str
         How the given labels came about, for the record.
@@ -33,13 +35,14 @@ class Dataset:
         Labels that a person has decided on; none where it is None.
     """
 
-    images: Images
+    images: Images | Features
     given: Labels
     true: Labels | None
     classes: tuple[str, ...]
-    test_images: Images
+    test_images: Images | Features
     test_labels: Labels
     paths: tuple[Path, ...] | None = None
+    test_paths: tuple[Path, ...] | None = None
     noise: str = "none"
     trusted: NDArray[np.bool_] | None = None
 
@@ -50,14 +53,15 @@ class Dataset:
 
     def first(self, count: int | None) -> Self:
         """The same with the first `count` training images alone; all where it is None."""
-        return self._at(np.arange(len(self.given))[:count])
+        return self.at(np.arange(len(self.given))[:count])
 
     def spread(self, count: int) -> Self:
         """The same with `count` training images, or all where there are fewer, evenly spread over those there are."""
         count = min(count, len(self.given))
-        return self._at(np.arange(count) * len(self.given) // count)
+        return self.at(np.arange(count) * len(self.given) // count)
 
-    def _at(self, index: NDArray[np.int64]) -> Self:
+    def at(self, index: NDArray[np.int64]) -> Self:
+        """Return the same with these training images alone."""
         return replace(
             self,
             images=self.images[index],

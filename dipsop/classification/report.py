@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dipsop.classification.dataset import Labels
 
 Scores = NDArray[np.floating]
-COLUMNS = ("rank", "sample", "given_label", "suggested_label", "score", "given_probability")
+COLUMNS = ("rank", "sample", "given_label", "suggested_label", "score", "given_probability", "wrong")
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,13 @@ class Suspect:
     sample: str  # path, or index in the data
     given: str
     suggested: str
-    score: float  # ‖s‖₁, from 0
+    score: float  # how suspect: ‖s‖₁, from 0, or the probability that the label is wrong
     probability: float  # that the network gives to the given label
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the label looks wrong: another one is suggested."""
+        return self.suggested != self.given
 
 
 def score(s: Scores) -> Scores:
@@ -95,6 +100,38 @@ def suspects(
         cleaned[each, given] += 1
         suggested = (probabilities + cleaned).argmax(1)
     order = np.argsort(-doubt(s, probabilities, given))
+    return _listed(order, names, classes, given, suggested, scores, believed)
+
+
+def suspects_by_posterior(
+    true: Scores, probabilities: Scores, given: Labels, classes: tuple[str, ...], names: list[str]
+) -> list[Suspect]:
+    """Rank all samples by the probability that their labels are wrong.
+
+    Parameters
+    ----------
+    true : (N, C)
+        Probability of each class to be the true one, given the label, as posterior.posterior has it.
+    probabilities : (N, C)
+        What networks say that have not seen the label.
+    given, classes, names
+        As `suspects` takes them.
+    """
+    each = np.arange(len(given))
+    scores = 1 - true[each, given]
+    believed = probabilities[each, given]
+    return _listed(np.lexsort((believed, -scores)), names, classes, given, true.argmax(1), scores, believed)
+
+
+def _listed(
+    order: Labels,
+    names: list[str],
+    classes: tuple[str, ...],
+    given: Labels,
+    suggested: Labels,
+    scores: Scores,
+    believed: Scores,
+) -> list[Suspect]:
     return [
         Suspect(rank, names[k], classes[given[k]], classes[suggested[k]], float(scores[k]), float(believed[k]))
         for rank, k in enumerate(order, 1)
@@ -107,5 +144,6 @@ def as_csv(listed: list[Suspect]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for s in listed:
-        writer.writerow([s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}"])
+        wrong = "yes" if s.wrong else "no"
+        writer.writerow([s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}", wrong])
     return text.getvalue()

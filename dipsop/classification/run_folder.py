@@ -7,6 +7,7 @@ metrics.csv      a line per epoch
 curves.png       the same, drawn
 labels.csv       all samples, the most suspect label first
 labels.html      the same with pictures, to go through; labels_files/ beside it has those of large sets
+features.npz     what the network "pretrained" sees in the images
 summary.json     the last epoch, the best, and how good the list is
 """
 
@@ -30,7 +31,7 @@ from dipsop.errors import DataError
 from dipsop.files import exists, make_folder, reason, save_figure, save_json, shown, write_atomically
 
 CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
-CURVES, SUSPECTS, SUMMARY = "curves.png", "labels.csv", "summary.json"
+CURVES, SUSPECTS, SUMMARY, FEATURES = "curves.png", "labels.csv", "summary.json", "features.npz"
 
 
 def is_begun(folder: Path) -> bool:

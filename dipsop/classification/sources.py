@@ -13,7 +13,21 @@ from dipsop.files import exists, reason, shown
 Loading = Generator[tuple[int, int], None, Dataset]  # as download.Fetching; in the end the data
 
 
-def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int) -> Loading:
+LAYOUTS = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
+
+
+def is_cifar(name: str) -> bool:
+    """Whether this is CIFAR rather than a person's own images, as far as the system says."""
+    path = Path(name)
+    try:
+        if not exists(path):
+            return name in LAYOUTS
+        return any(cifar.find(path, layout) for layout in LAYOUTS.values())
+    except OSError:
+        return False
+
+
+def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed: int) -> Loading:
     """Read the data, whichever form it has.
 
     Parameters
@@ -22,8 +36,8 @@ def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int) 
         Of a folder, a CSV of path,label, or cifar10 or cifar100 for those in the cache.
     fetch : bool
         Fetch these two where they are not.
-    size : int
-        Side in pixels of images that are not CIFAR's.
+    size : int or None
+        Side in pixels of images that are not CIFAR's; None leaves their files unread.
     test_fraction : float in [0, 1)
         Share of these that is set aside, drawn by the seed.
     seed : int
@@ -42,17 +56,16 @@ def load(name: str, *, fetch: bool, size: int, test_fraction: float, seed: int) 
     DataError
         The data is not there, or no labelled images.
     """
-    layouts = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
     path = Path(name)
     try:
-        if not exists(path) and name in layouts:
-            there = yield from _in_cache(name, layouts[name], fetch)
-            return cifar.load(there, layouts[name])
+        if not exists(path) and name in LAYOUTS:
+            there = yield from _in_cache(name, LAYOUTS[name], fetch)
+            return cifar.load(there, LAYOUTS[name])
         if path.is_file():
             return image_folder.load(image_folder.list_csv(path), size, test_fraction, seed)
         if not path.is_dir():
             raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
-        for layout in layouts.values():
+        for layout in LAYOUTS.values():
             if found := cifar.find(path, layout):
                 return cifar.load(found, layout)
         return image_folder.load(image_folder.list_folder(path), size, test_fraction, seed)

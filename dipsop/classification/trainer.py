@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dipsop.classification.augment import pad, strong_view, weak_view
-from dipsop.classification.classifier import Classifier
+from dipsop.classification.classifier import classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DivergenceError
@@ -71,6 +71,7 @@ class Trainer:
     Parameters
     ----------
     data : Dataset
+        With features in place of images where the network is "pretrained".
     config : TrainConfig
     device : torch.device
     rank, world : int
@@ -89,13 +90,13 @@ class Trainer:
         self._world = world
         self._own_shares = range(rank, config.shares, world)
         images = torch.from_numpy(data.images).to(device)
-        self._padded = pad(images)
+        self._samples = images if config.network == "pretrained" else pad(images)
         self.given = torch.from_numpy(data.given).to(device)
         self._true = None if data.true is None else torch.from_numpy(data.true).to(device)
         self._test_images = torch.from_numpy(data.test_images).to(device)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
-            network = Classifier(config.network, len(data.classes), config.dtype, device)
+            network = classifier(config.network, len(data.classes), config.dtype, device)
         network.fit_normalization(images)
         self.network = network
         self._parallel = _data_parallel(network) if world > 1 else None
@@ -212,8 +213,7 @@ class Trainer:
 
     def _learn(self, share: int, index: Tensor, random: torch.Generator) -> Tensor:
         """Gradients of θ from a share's part of the batch, added to those there are; (u, v) of its samples move."""
-        weak = weak_view(self._padded, index, self.epochs_done, random).float() / 255
-        views = [weak, strong_view(weak, random)] if self.config.method == "sop+" else [weak]
+        views = self._views(index, random)
         last = share == self._own_shares[-1]
         if self.config.shares > 1:
             torch._foreach_copy_(self._statistics, self._share_statistics[share])
@@ -230,6 +230,13 @@ class Trainer:
         hits = logits[: len(index)].argmax(1)
         true = (hits == self._true[index]).sum() if self._true is not None else torch.zeros((), device=self.device)
         return torch.stack([losses.detach().sum(), (hits == self.given[index]).sum(), true])
+
+    def _views(self, index: Tensor, random: torch.Generator) -> list[Tensor]:
+        """What the network sees of some samples: a weak view of each, with "sop+" a strong one, or their features."""
+        if self.config.network == "pretrained":
+            return [self._samples[index]]
+        weak = weak_view(self._samples, index, self.epochs_done, random).float() / 255
+        return [weak, strong_view(weak, random)] if self.config.method == "sop+" else [weak]
 
     def _losses(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of every sample, and s where there is one, which waits for its gradient."""

@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from dipsop.classification.config import RECIPES, Method, NetworkName
-from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, positive, refuse
+from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, given, positive, refuse
 from dipsop.compute import Dtype
 
 RecipeName = Literal["fast", "sop", "sop+"]
 DEFAULT: RecipeName = "fast"
 FETCHED = ("cifar10", "cifar100")
 WITH_UV: tuple[Method, ...] = ("sop", "sop+")
+FROM_SCRATCH = ("dtype", "shares", "compile_")  # options that the network pretrained does not have
+OF_PRETRAINED = "It goes with --network pretrained."
 OF_FEW = "; fast less for some hundred images"
 OF_HUNDRED = "; published others for CIFAR-100 or asymmetric noise"
 
@@ -49,8 +51,12 @@ def classify(
         typer.Option(help="ce: plain; sop, sop+: with (u, v); elr: early learning.", show_default=_by_recipe("method")),
     ] = None,
     recipe: Annotated[
-        RecipeName, typer.Option(help="All settings at once: fast, or as published, for a GPU: sop, sop+.")
-    ] = DEFAULT,
+        RecipeName | None,
+        typer.Option(
+            help="All settings at once, of networks trained from scratch: fast, or as published, for a GPU: sop, sop+.",
+            show_default="pretrained for your own images where its extra is installed, else fast",
+        ),
+    ] = None,
     noise: Annotated[
         str,
         typer.Option(
@@ -74,8 +80,14 @@ def classify(
         ),
     ] = None,
     size: Annotated[
-        int, typer.Option(min=16, max=512, help="Side in pixels that your own images are resized to.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=16,
+            max=512,
+            help="Side in pixels that your own images are resized to.",
+            show_default="32; pretrained 224",
+        ),
+    ] = None,
     test_fraction: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Share of your own images that is set aside for testing, and not listed."),
@@ -90,7 +102,20 @@ def classify(
         ),
     ] = None,
     network: Annotated[
-        NetworkName | None, typer.Option(help="fast is for processors.", show_default=_by_recipe("network"))
+        NetworkName | None,
+        typer.Option(
+            help="pretrained: a linear layer on what a network sees that knows ImageNet (an extra), "
+            "for few images too; fast: from scratch, for processors.",
+            show_default=_by_recipe("network"),
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="features.npz of an earlier run, so that its images are not looked at again.",
+            show_default=NONE,
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes.", show_default=_by_recipe("epochs", "; sop 150 for CIFAR-100"))
@@ -140,7 +165,9 @@ def classify(
     or changed. Killed at any moment, --resume goes on from the last epoch. Under torchrun, each process trains its
     share.
     """
-    with_uv = (method or RECIPES[recipe].method) in WITH_UV
+    with_uv = (method or RECIPES[recipe or DEFAULT].method) in WITH_UV
+    chosen = _chosen(context, recipe, network, method, features)
+    _refuse("--features", features is not None and chosen != "pretrained", OF_PRETRAINED)
     _refuse(
         "--human-labels", human_labels is not None and not noise.startswith("human:"), "It goes with --noise human:SET."
     )
@@ -162,12 +189,12 @@ def classify(
         "rate_v": rate_v,
         "shares": shares,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    settings = {name: value for name, value in options.items() if value is not None}
     job = ClassifyJob(
         data=data,
         out=out,
-        recipe=recipe,
-        settings=given | {"dtype": dtype, "compile": compile_},
+        recipe=chosen,
+        settings=settings | {"dtype": dtype, "compile": compile_},
         seed=seed,
         noise=noise,
         human_labels=human_labels,
@@ -176,10 +203,32 @@ def classify(
         size=size,
         test_fraction=test_fraction,
         corrections=tuple(corrections or ()),
+        made_before=features,
         device=device,
         resume=resume,
     )
     raise typer.Exit(follow(job, json=json, quiet=quiet))
+
+
+def _chosen(
+    context: typer.Context,
+    recipe: RecipeName | None,
+    network: NetworkName | None,
+    method: Method | None,
+    features: Path | None,
+) -> str | None:
+    """The recipe that the options amount to; None where it is left to the data."""
+    scratch = given(context).keys() & FROM_SCRATCH or ({"method"} if method == "sop+" else set())
+    if network == "pretrained":
+        _refuse(
+            "--recipe", recipe is not None, "It is for networks trained from scratch, not for --network pretrained."
+        )
+        refuse(context, FROM_SCRATCH, "It goes with networks trained from scratch, not with --network pretrained.")
+        _refuse("--method", method == "sop+", "It takes two views of images, which --network pretrained does not have.")
+        return "pretrained"
+    if features is not None and not (recipe or network or scratch):
+        return "pretrained"
+    return recipe or (DEFAULT if network or scratch else None)
 
 
 def _refuse(option: str, ignored: bool, why: str) -> None:

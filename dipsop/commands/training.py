@@ -1,5 +1,6 @@
 """What a person sees of a training run, and what Ctrl-C does to it. Imported once the command has begun."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from dipsop.commands.display import Bar, aligned, clock
 from dipsop.commands.stopping import Stopping
 from dipsop.files import as_json, shown
 from dipsop.jobs.classify import ClassifyJob, run
-from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stopped, Underway, never
+from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Saving, Stopped, Underway, never
 
-SECONDS_BETWEEN_BYTES = 2.0
+SECONDS_BETWEEN_LINES = 2.0
 
 
 def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
@@ -36,7 +37,7 @@ def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
                 for event in events:
                     lines.show(event)
                     match event:
-                        case Begun():
+                        case Begun() | Looking():
                             stopping.kept = not several
                         case Saving():
                             stopping.kept = True
@@ -57,7 +58,7 @@ def follow(job: ClassifyJob, *, json: bool, quiet: bool) -> int:
 
 
 class Lines:
-    """What happens, on stderr: a line per epoch over a bar, and one every other second of a download.
+    """What happens, on stderr: a line per epoch over a bar, and one every other second of what comes before.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class Lines:
 
     def __init__(self, quiet: bool) -> None:
         self.epochs = 0
-        self._quiet, self._fetching, self._left = quiet, 0.0, 0.0
+        self._quiet, self._said, self._left = quiet, 0.0, 0.0
         self._bar: Bar | None = None
         self._shown = ExitStack()
 
@@ -83,10 +84,16 @@ class Lines:
         """Show what there is to see of an event."""
         match event:
             case Fetching(there, total):
-                if time.monotonic() > self._fetching + SECONDS_BETWEEN_BYTES or there == total:
-                    self._fetching = time.monotonic()
+                if time.monotonic() > self._said + SECONDS_BETWEEN_LINES or there == total:
+                    self._said = time.monotonic()
                     of = f" of {total / 1e6:.0f}" if total else ""
                     self._say(f"fetching  {there / 1e6:.0f}{of} MB")
+            case Looking(done, of, left):
+                if time.monotonic() > self._said + SECONDS_BETWEEN_LINES or done == of:
+                    self._said = time.monotonic()
+                    self._say(f"features  {done}/{of} images  {clock(left)} left")
+            case Advice(sentence):
+                self._say(f"note: {sentence}")
             case Begun(steps):
                 self.epochs = steps
                 self._bar = self._shown.enter_context(Bar(steps, quiet=self._quiet))
@@ -125,7 +132,17 @@ def in_words(summary: Mapping[str, Any]) -> str:
         )
     if summary.get("wrong_labels"):
         lines["list"] = f"AUROC {summary['auroc']:.3f}, average precision {summary['average_precision']:.3f}"
+    if summary.get("looks_wrong") is not None:
+        lines["wrong"] = _wrong(summary)
     out = Path(summary["out"])
     lines["suspects"] = f"{shown(out / run_folder.SUSPECTS)}, the most suspect label first"
     lines["to review"] = f"{shown(out / review.PAGE)}, in a browser"
     return aligned(lines)
+
+
+def _wrong(summary: Mapping[str, Any]) -> str:
+    """How many labels look wrong, with the error where there is one."""
+    count, of = round(summary["looks_wrong"]), f"{summary['labels']:,}"
+    if summary["looks_wrong_error"] is None:
+        return f"{count:,} of {of} labels look wrong"
+    return f"about {count:,} ± {math.ceil(summary['looks_wrong_error']):,} of {of} labels look wrong"

@@ -8,23 +8,27 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from dipsop import __version__
-from dipsop.classification import corrections, label_noise, report, review, run_folder, sources
+from dipsop.classification import corrections, features, held_out, label_noise, report, review, run_folder, sources
 from dipsop.classification.config import RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import Process, in_turn, process
+from dipsop.classification.posterior import of_given, posterior
 from dipsop.classification.trainer import Epoch, Step, Trainer
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
 from dipsop.files import save_json, shown
-from dipsop.jobs.events import Begun, Done, Fetching, Saving, Stop, Stopped, Underway, Written, never
+from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Saving, Stop, Stopped, Underway, Written, never
+from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
 
 SECONDS_BETWEEN_CURVES = 10
-Event = Fetching | Begun | Underway | Saving | Epoch | Written | Done | Stopped
+SIDE = 32  # pixels of a person's own images, for networks trained from scratch
+Event = Fetching | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,9 @@ class ClassifyJob:
         A folder, a CSV of path,label, or cifar10 or cifar100 for those in the cache.
     out : Path
         Folder for the model, the curves and the list of labels.
-    recipe : a key of RECIPES
+    recipe : a key of RECIPES, or None
+        None is that of the run that is gone on with; else "pretrained" for a person's own images where its extra is
+        installed, and "fast".
     settings : mapping
         Fields of TrainConfig that the recipe is not to settle, `seed` apart.
     seed : int
@@ -52,10 +58,12 @@ class ClassifyJob:
         Train on so many alone.
     corrections : tuple of Path
         As labels.html saved them, applied one after the other: labels that are replaced, or kept, and trusted.
-    size : int
-        Side in pixels that images are resized to which are not CIFAR's.
+    size : int or None
+        Side in pixels that images are resized to which are not CIFAR's. None is 32, or 224 for "pretrained".
     test_fraction : float in [0, 1)
         Share of these that is set aside for testing.
+    made_before : Path or None
+        A file of features that another run has kept, for "pretrained".
     device : "auto", "cpu", "cuda" or "mps"
     resume : bool
         Go on with the run in `out`, if one was begun there.
@@ -63,7 +71,7 @@ class ClassifyJob:
 
     data: str
     out: Path
-    recipe: str = "fast"
+    recipe: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     noise: str = "none"
@@ -71,8 +79,9 @@ class ClassifyJob:
     fetch: bool = False
     images: int | None = None
     corrections: tuple[Path, ...] = ()
-    size: int = 32
+    size: int | None = None
     test_fraction: float = 0.0
+    made_before: Path | None = None
     device: DeviceName = "auto"
     resume: bool = False
 
@@ -93,6 +102,10 @@ def run(job: ClassifyJob, stop: Stop = never) -> Generator[Event, None, None]:
     ------
     Fetching
         While data is fetched.
+    Advice
+        Where the extra is missing with which a person's own images are judged far better.
+    Looking
+        While features of images are made.
     Begun
         Before the training; its steps are epochs.
     Underway
@@ -121,10 +134,23 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     begun = run_folder.is_begun(job.out)
     if begun and not job.resume:
         raise DataError(f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out.")
+    recipe = _recipe(job, begun, me.world)
+    if recipe == "pretrained" and me.world > 1:
+        raise DataError("Features are made by one process: leave torchrun out, or choose --network fast.")
+    if recipe == "fast" and job.recipe is None and not sources.is_cifar(job.data) and not features.installed():
+        yield Advice("pip install 'dipsop[features]' finds far more of the wrong labels, in less time")
     start = time.monotonic()
-    data = yield from _data(job, me)
+    pictures = data = yield from _data(job, recipe, me)
     loading = time.monotonic() - start
-    config = _settled(job, data, me.world)
+    config = _settled(job, recipe, data, me.world)
+    size = data.images.shape[-1]
+    if recipe == "pretrained":
+        size = _side(job, data)
+        seen = yield from look(data, size, job.out / run_folder.FEATURES, job.made_before, me.device, stop)
+        if seen is None:
+            yield Stopped(completed=0, of=config.epochs)
+            return
+        data = seen
     about = {
         "dipsop": __version__,
         "torch": torch.__version__,
@@ -136,9 +162,10 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         "noise": job.noise,
         "human_labels": job.human_labels and str(job.human_labels),
         "corrections": [str(path) for path in job.corrections],
-        "size": data.images.shape[-1],
+        "size": size,
         "classes": list(data.classes),
-        "recipe": job.recipe,
+        "recipe": recipe,
+        "features": features.NETWORK if recipe == "pretrained" else None,
         "train": asdict(config),
     }
     trainer = Trainer(data, config, me.device, me.rank, me.world)
@@ -150,18 +177,35 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     elif me.rank == 0:
         run_folder.begin(job.out, about, data)
     yield Begun(steps=config.epochs)
-    stopped = yield from _train(job, trainer, epochs, TimeLeft(trainer, review.seconds(data, loading)), me, stop)
+    stopped = yield from _train(job, trainer, epochs, TimeLeft(trainer, review.seconds(pictures, loading)), me, stop)
     if not stopped:
-        stopped = yield from _finish(job, trainer, data, epochs, me, stop)
+        stopped = yield from _finish(job, trainer, data, pictures, epochs, me, stop)
     if stopped:
         yield Stopped(completed=len(epochs), of=config.epochs)
 
 
-def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
+def _recipe(job: ClassifyJob, begun: bool, world: int) -> str:
+    """That which was asked for, or that of the run so far, or what suits the data."""
+    if job.recipe is not None:
+        return job.recipe
+    if begun:
+        recipe = run_folder.load_config(job.out).get("recipe")
+        return recipe if recipe in RECIPES else "fast"
+    own = not sources.is_cifar(job.data)
+    return "pretrained" if own and world == 1 and features.installed() else "fast"
+
+
+def _side(job: ClassifyJob, data: Dataset) -> int:
+    """Pixels at which the features' network looks at images."""
+    return features.SMALL_SIDE if data.paths is None else job.size or features.SIDE
+
+
+def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, Dataset]:
     """Read the data, make it noisy where asked for, and correct it."""
     for path in job.corrections:
         corrections.read(path)  # what is wrong with it is said before the images are read
-    loading = sources.load(job.data, fetch=job.fetch, size=job.size, test_fraction=job.test_fraction, seed=job.seed)
+    size = None if recipe == "pretrained" else job.size or SIDE
+    loading = sources.load(job.data, fetch=job.fetch, size=size, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
         while True:
             try:
@@ -174,7 +218,7 @@ def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
     return corrections.apply(data, job.corrections)
 
 
-def _settled(job: ClassifyJob, data: Dataset, world: int) -> TrainConfig:
+def _settled(job: ClassifyJob, recipe: str, data: Dataset, world: int) -> TrainConfig:
     """The settings that were given, and for the others what suits the data; refuse what cannot be trained on."""
     shares, batch = job.settings.get("shares", world), job.settings.get("batch")
     if shares % world:
@@ -185,10 +229,10 @@ def _settled(job: ClassifyJob, data: Dataset, world: int) -> TrainConfig:
         )
     if len(data.given) < 2 * shares:
         raise DataError(f"There are {len(data.given)} training images, too few: give more.")
-    by_itself = replace(RECIPES[job.recipe], **by_data(job.recipe, len(data.classes), job.noise, len(data.given)))
+    by_itself = replace(RECIPES[recipe], **by_data(recipe, len(data.classes), job.noise, len(data.given)))
     # Two images a share at least: of one alone, batch normalization leaves nothing.
     batch = batch or max(2, math.ceil(by_itself.batch / shares)) * shares
-    settings = by_data(job.recipe, len(data.classes), job.noise, len(data.given), batch)
+    settings = by_data(recipe, len(data.classes), job.noise, len(data.given), batch)
     return replace(by_itself, **settings | dict(job.settings) | {"shares": shares, "batch": batch, "seed": job.seed})
 
 
@@ -245,33 +289,60 @@ def _train(
 
 
 def _finish(
-    job: ClassifyJob, trainer: Trainer, data: Dataset, epochs: list[Epoch], me: Process, stop: Stop
+    job: ClassifyJob, trainer: Trainer, data: Dataset, pictures: Dataset, epochs: list[Epoch], me: Process, stop: Stop
 ) -> Generator[Event, None, bool]:
     """Write the list and the summary; the headline is the last epoch. Returns whether `stop()` came before."""
-    s = trainer.explained()
-    probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-    summary = _summary(job, trainer.config, data, epochs, str(me.device))
-    if data.true is not None:
-        wrong, scores = data.true != data.given, report.doubt(s, probabilities, data.given)
-        summary |= {
-            "wrong_labels": float(wrong.mean()),
-            "auroc": report.auroc(scores, wrong),
-            "average_precision": report.average_precision(scores, wrong),
-        }
-    if me.any(stop()):
+    found = _found(trainer, data, stop)
+    if me.any(stop() or found is None) or found is None:
         return True
     yield Saving()
     if me.rank == 0:
-        listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
+        summary = _summary(job, trainer.config, data, epochs, str(me.device)) | found.figures
         run_folder.write_metrics(job.out, epochs)
         run_folder.write_curves(job.out, epochs)
-        run_folder.write_suspects(job.out, listed)
-        review.write(job.out, listed, data, job.data)
+        run_folder.write_suspects(job.out, found.listed)
+        review.write(job.out, found.listed, pictures, job.data)
         save_json(job.out / run_folder.SUMMARY, summary)
         yield Written(job.out / run_folder.SUSPECTS)
         yield Written(job.out / review.PAGE)
         yield Done(summary)
     return False
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The list, and what there is to say of it."""
+
+    listed: list[report.Suspect]
+    figures: dict[str, Any]
+
+
+def _found(trainer: Trainer, data: Dataset, stop: Stop) -> _Found | None:
+    """Judge every label: by models that have not seen it where that is cheap, else by (u, v). None: `stop()` came."""
+    error = None
+    if trainer.config.network == "pretrained":
+        probabilities = held_out.probabilities(data, trainer.config, trainer.device, stop)
+        if probabilities is None:
+            return None
+        if data.trusted is not None:  # what a person has decided is not doubted again
+            probabilities[data.trusted] = np.eye(len(data.classes))[data.given[data.trusted]]
+        known = posterior(probabilities, data.given)
+        listed = report.suspects_by_posterior(known.true, probabilities, data.given, data.classes, data.names)
+        looks_wrong, error, scores = known.wrong, known.error, 1 - of_given(known.true, data.given)
+    else:
+        s = trainer.explained()
+        probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
+        listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
+        looks_wrong, scores = sum(suspect.wrong for suspect in listed), report.doubt(s, probabilities, data.given)
+    figures = {"labels": len(listed), "looks_wrong": looks_wrong, "looks_wrong_error": error}
+    if data.true is not None:
+        wrong = data.true != data.given
+        figures |= {
+            "wrong_labels": float(wrong.mean()),
+            "auroc": report.auroc(scores, wrong),
+            "average_precision": report.average_precision(scores, wrong),
+        }
+    return _Found(listed, figures)
 
 
 def _summary(job: ClassifyJob, config: TrainConfig, data: Dataset, epochs: list[Epoch], device: str) -> dict[str, Any]:

@@ -53,6 +53,22 @@ class Finishing:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What would serve better than what was asked for; the work goes on."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Features of images are being made."""
+
+    done: int  # images
+    of: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
 class Fetching:
     """A download goes on."""
 

@@ -76,10 +76,16 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
                 yield Written(job.out / name)
         case model_format:
             from dipsop.classification import model_file
+            from dipsop.classification.classifier import FeatureClassifier
             from dipsop.jobs import trained
 
             pack = model_file.as_safetensors if model_format == "safetensors" else model_file.as_onnx
             model = trained.load(job.run, "cpu", "float32")
+            if isinstance(model.classifier, FeatureClassifier):
+                raise DataError(
+                    f"The model of {shown(job.run)} stands on features of another network, which is not exported: "
+                    "train with --network fast."
+                )
             yield from _written(job.out, pack(model.classifier, model.network, model.classes, model.size))
     yield Done(report)
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from dipsop.classification import image_folder
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
@@ -88,7 +86,7 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
         except DataError as error:
             yield Unread(path, str(error))
             continue
-        best = model.classifier.probabilities(torch.from_numpy(image))[0].topk(min(job.top, len(model.classes)))
+        best = model.probabilities(image)[0].topk(min(job.top, len(model.classes)))
         ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         yield Prediction(path, tuple((model.classes[k], value) for k, value in ranked))
 

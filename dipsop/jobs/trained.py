@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipsop.classification import run_folder
-from dipsop.classification.classifier import Classifier
+import torch
+from torch import Tensor
+
+from dipsop.classification import features, run_folder
+from dipsop.classification.classifier import Classifier, FeatureClassifier, classifier
 from dipsop.classification.config import TrainConfig
+from dipsop.classification.dataset import Images
 from dipsop.compute import DeviceName, Dtype, pick_device
 from dipsop.errors import DataError
 from dipsop.files import shown
@@ -15,10 +19,18 @@ from dipsop.files import shown
 class Trained:
     """A classifier, what its classes are called, and what it is given."""
 
-    classifier: Classifier
+    classifier: Classifier | FeatureClassifier
     network: str
     classes: tuple[str, ...]
     size: int  # side of an image in pixels
+    sees: features.FeatureNetwork | None  # what makes the features that the classifier takes, where it takes features
+
+    def probabilities(self, images: Images) -> Tensor:
+        """Return the probabilities (N, classes) of images, uint8 (N, 3, size, size)."""
+        if self.sees is None:
+            return self.classifier.probabilities(torch.from_numpy(images))
+        seen = features.look(self.sees, images, self.size).astype("float32")
+        return self.classifier.probabilities(torch.from_numpy(seen))
 
 
 def load(run: Path, device: DeviceName, dtype: Dtype | None = None) -> Trained:
@@ -40,8 +52,13 @@ def load(run: Path, device: DeviceName, dtype: Dtype | None = None) -> Trained:
     state, _ = run_folder.load_checkpoint(run)
     try:
         classes, size, train = tuple(config["classes"]), config["size"], TrainConfig(**config["train"])
-        classifier = Classifier(train.network, len(classes), dtype or train.dtype, pick_device(device))
-        classifier.load_state_dict(state["network"])
+        picked = pick_device(device)
+        model = classifier(train.network, len(classes), dtype or train.dtype, picked)
+        model.load_state_dict(state["network"])
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise DataError(f"{shown(run)} holds no model that this version can use: train anew.") from None
-    return Trained(classifier.eval(), train.network, classes, size)
+    of_features = train.network == "pretrained"
+    if of_features and config.get("features") != features.NETWORK:
+        raise DataError(f"{shown(run)} needs features that this version does not make: train anew.")
+    sees = features.FeatureNetwork(picked) if of_features else None
+    return Trained(model.eval(), train.network, classes, size, sees)

