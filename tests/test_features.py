@@ -107,6 +107,24 @@ def test_photographs_in_the_wrong_folder_come_first_and_are_said_to_be_wrong(pho
 
 
 @needs_the_extra
+def test_what_a_person_decided_is_not_doubted_and_the_others_are(photos, tmp_path):
+    decided = [path for path in sorted(photos.glob("*/*3.png")) if not path.name.startswith(path.parent.name)][:4]
+    lines = [f"{path},{path.parent.name},change,{path.name.rstrip('.png0123456789')}" for path in decided]
+    corrections = tmp_path / "corrections.csv"
+    corrections.write_text("\n".join(["sample,given_label,decision,label", *lines]))
+    run = tmp_path / "run"
+    arguments = ("--data", photos, "--out", run, "--size", 96, "--corrections", corrections, "--quiet")
+    assert status("classify", *arguments) == 0
+    rows = listed(run)
+    of_decided = [row for row in rows if row["sample"] in map(str, decided)]
+    assert {(row["score"], row["wrong"]) for row in of_decided} == {("0", "no")}
+    wrong = [not row["sample"].rsplit("/", 1)[1].startswith(row["given_label"]) for row in rows]
+    assert sum(wrong) == 4
+    assert sum(wrong[:5]) >= 3
+    assert json.loads((run / "summary.json").read_text())["looks_wrong"] is None
+
+
+@needs_the_extra
 def test_images_are_looked_at_once(photos, tmp_path, monkeypatch, capsys):
     first, second = tmp_path / "first", tmp_path / "second"
     arguments = ("classify", "--data", photos, "--quiet", *SIDE, "--network", "pretrained", "--epochs", 2)

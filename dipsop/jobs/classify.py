@@ -319,16 +319,21 @@ class _Found:
 
 def _found(trainer: Trainer, data: Dataset, stop: Stop) -> _Found | None:
     """Judge every label: by models that have not seen it where that is cheap, else by (u, v). None: `stop()` came."""
+    looks_wrong: float | None = None
     error = None
     if trainer.config.network == "pretrained":
         probabilities = held_out.probabilities(data, trainer.config, trainer.device, stop)
         if probabilities is None:
             return None
-        if data.trusted is not None:  # what a person has decided is not doubted again
-            probabilities[data.trusted] = np.eye(len(data.classes))[data.given[data.trusted]]
-        known = posterior(probabilities, data.given)
-        listed = report.suspects_by_posterior(known.true, probabilities, data.given, data.classes, data.names)
-        looks_wrong, error, scores = known.wrong, known.error, 1 - of_given(known.true, data.given)
+        # What a person has decided is not doubted again, and says nothing about the others: it was no random choice.
+        open_ = np.ones(len(data.given), bool) if data.trusted is None else ~data.trusted
+        known = posterior(probabilities[open_], data.given[open_])
+        true = np.eye(len(data.classes))[data.given]
+        true[open_] = known.true
+        listed = report.suspects_by_posterior(true, probabilities, data.given, data.classes, data.names)
+        scores = 1 - of_given(true, data.given)
+        if data.trusted is None:  # the plain ones have been put right: what is left tells too little of their number
+            looks_wrong, error = known.wrong, known.error
     else:
         s = trainer.explained()
         probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
