@@ -503,10 +503,10 @@ def options_in_help(command: str, capsys: pytest.CaptureFixture[str]) -> dict[st
     return {entry.split()[0]: entry for entry in entries}
 
 
-COMMANDS = ["restore", "corrupt", "demo", "classify", "predict"]
+COMMANDS = ["restore", "page", "corrupt", "demo", "classify", "predict", "relabel", "export", "doctor"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "page"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_says_of_every_option_the_default_that_it_has(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = options_in_help(command, capsys)
     for parameter in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
