@@ -3,24 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, given, positive, refuse
-from dipsop.compute import Dtype
+from dipsop.commands import restore_options as opt
+from dipsop.commands.options import Device, Quiet, Seed, given, refuse
 from dipsop.errors import DipsopError
 from dipsop.files import exists, shown
-from dipsop.restoration.config import PRESETS, HeldOut, Polarity
+from dipsop.restoration.config import PRESETS, HeldOut
 
 if TYPE_CHECKING:
     from dipsop.jobs.job import RestoreJob
 
 DEFAULT = "quick"
-STEPS = "by preset: " + ", ".join(f"{name} {config.steps}" for name, config in PRESETS.items())
-DTYPE = "by preset: " + ", ".join(f"{name} {config.dtype}" for name, config in PRESETS.items())
-
-KNOWN, SHOWN, LONG, MANY = "What you know", "What to write besides", "Long work", "Many pictures"
 # Parameters that others would ignore.
 OF_HELD_OUT = ("random_start", "mask", "protect", "polarity", "strength", "scratches", "series")
 OF_SEARCH = ("polarity", "strength")
@@ -29,219 +25,41 @@ OF_MANY = ("series", "jobs", "dask")
 OF_NO_SERIES = ("mask", "random_start")
 
 
-def _preset(name: str) -> str:
-    """A preset by its name; a name that one had before is refused with the one that it has."""
-    if name == "scratch":
-        raise typer.BadParameter("scratch is called dip now, the deep image prior with (u, v): say --preset dip.")
-    if name not in PRESETS:
-        raise typer.BadParameter(f"{name} is none of the presets {', '.join(PRESETS)}.")
-    return name
-
-
 def restore(
     context: typer.Context,
-    pictures: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IN...",
-            help="Corrupted pictures (PNG, JPEG, TIFF, WebP, BMP, HEIC, AVIF), folders, patterns; - is standard input.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the clean picture goes, the suffix is the format; a folder for several; -: standard output.",
-            show_default="IN.restored.png, of one",
-        ),
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(help="The clean picture, where there is one; only adds PSNR and SSIM.", show_default=NONE),
-    ] = None,
-    preset: Annotated[
-        str,
-        typer.Option(
-            parser=_preset,
-            metavar=f"<{'|'.join(PRESETS)}>",
-            help="quick and best for specks and noise; dip: deep image prior from noise; paper: as published, days.",
-        ),
-    ] = DEFAULT,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.", show_default=STEPS)] = None,
-    time_limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="End sooner.", callback=positive, show_default=NONE)
-    ] = PRESETS[DEFAULT].time_limit,
+    pictures: opt.Pictures = None,
+    out: opt.Out = None,
+    truth: opt.Truth = None,
+    preset: opt.Preset = DEFAULT,
+    steps: opt.Steps = None,
+    time_limit: opt.TimeLimit = PRESETS[DEFAULT].time_limit,
     seed: Seed = PRESETS[DEFAULT].seed,
     device: Device = "auto",
-    dtype: Annotated[
-        Dtype | None,
-        typer.Option(
-            help="What the network computes in; auto: bfloat16 where the processor has it.", show_default=DTYPE
-        ),
-    ] = None,
-    random_start: Annotated[
-        bool,
-        typer.Option("--random-start", help="quick, best: start from random weights, not shipped.", show_default=OFF),
-    ] = False,
-    network_output: Annotated[
-        bool,
-        typer.Option("--network-output", help="Write f everywhere, not only where corrupted.", show_default=OFF),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as a JSON object.", show_default=OFF)] = False,
+    dtype: opt.Dtype = None,
+    random_start: opt.RandomStart = False,
+    network_output: opt.NetworkOutput = False,
+    json: opt.Json = False,
     quiet: Quiet = False,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="White where corrupted: that is filled, nothing else touched.",
-            show_default=NONE,
-            rich_help_panel=KNOWN,
-        ),
-    ] = None,
-    protect: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="White where nothing is to be touched.", show_default=NONE, rich_help_panel=KNOWN
-        ),
-    ] = None,
-    polarity: Annotated[
-        Polarity,
-        typer.Option(help="Look for what is too bright (salt) or too dark (pepper) alone.", rich_help_panel=KNOWN),
-    ] = "both",
-    strength: Annotated[
-        float,
-        typer.Option(
-            help="Factor on the odds of corruption: 10 finds more, 0.1 less.", callback=positive, rich_help_panel=KNOWN
-        ),
-    ] = 1.0,
-    shared_corruption: Annotated[
-        bool,
-        typer.Option(
-            "--shared-corruption",
-            help="Corruption hits whole pixels, not channels.",
-            show_default=OFF,
-            rich_help_panel=KNOWN,
-        ),
-    ] = False,
-    scratches: Annotated[
-        bool,
-        typer.Option(
-            "--scratches",
-            help="Scratches, hairs or lettering over a photograph; not for print or drawings.",
-            show_default=OFF,
-            rich_help_panel=KNOWN,
-        ),
-    ] = False,
-    corruption_map: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Where corruption was found, in white; edit it for --mask.",
-            show_default=NONE,
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    preview: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="The picture so far, at once and every few seconds.",
-            show_default=NONE,
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    trace: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json", help="Record the course of the fit.", show_default=NONE, rich_help_panel=SHOWN
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Draw the course of the fit.", show_default=NONE, rich_help_panel=SHOWN),
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="All that it takes to do the same again.",
-            show_default=NONE,
-            rich_help_panel=SHOWN,
-        ),
-    ] = None,
-    from_record: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Do what was recorded again; no other options but --out.",
-            show_default=NONE,
-            rich_help_panel=LONG,
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Save the state every few seconds; removed at the end.",
-            show_default=NONE,
-            rich_help_panel=LONG,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on from --checkpoint, where there is one.", show_default=OFF, rich_help_panel=LONG
-        ),
-    ] = False,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AMOUNT",
-            help="Take no more than 4G, 800M: large pictures in pieces.",
-            show_default="most of what is free",
-            rich_help_panel=LONG,
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Refuse what has to be converted first (CMYK) or in part left out, rather than say so.",
-            show_default=OFF,
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Do pictures again whose results are there already.",
-            show_default=OFF,
-            rich_help_panel=MANY,
-        ),
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many at a time.", show_default="by cores and GPUs", rich_help_panel=MANY),
-    ] = None,
-    series: Annotated[
-        bool,
-        typer.Option(
-            "--series",
-            help="One camera: find what is dead or hot in all pictures, fill that in each, look for nothing else. "
-            "The map goes to --corruption-map, or dead-pixels.png in --out; one that is there is used, and is a --mask "
-            "for other pictures.",
-            show_default=OFF,
-            rich_help_panel=MANY,
-        ),
-    ] = False,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Share out over the workers of a Dask scheduler that see the same files.",
-            show_default=NONE,
-            rich_help_panel=MANY,
-        ),
-    ] = None,
+    mask: opt.Mask = None,
+    protect: opt.Protect = None,
+    polarity: opt.Polarity = "both",
+    strength: opt.Strength = 1.0,
+    shared_corruption: opt.SharedCorruption = False,
+    scratches: opt.Scratches = False,
+    corruption_map: opt.CorruptionMap = None,
+    preview: opt.Preview = None,
+    trace: opt.Trace = None,
+    plot: opt.Plot = None,
+    record: opt.Record = None,
+    from_record: opt.FromRecord = None,
+    checkpoint: opt.Checkpoint = None,
+    resume: opt.Resume = False,
+    memory: opt.Memory = None,
+    strict: opt.Strict = False,
+    overwrite: opt.Overwrite = False,
+    jobs: opt.Jobs = None,
+    series: opt.Series = False,
+    dask: opt.Dask = None,
 ) -> None:
     """Take sparse corruption out of pictures: no mask, no noise level, no iteration to stop at.
 

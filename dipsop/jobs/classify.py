@@ -4,24 +4,23 @@ import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
 from dipsop import __version__
-from dipsop.classification import corrections, features, held_out, label_noise, report, review, run_folder, sources
-from dipsop.classification.config import RECIPES, TrainConfig, by_data
+from dipsop.classification import corrections, features, label_noise, review, run_folder, sources, suspects
+from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import Process, in_turn, process
-from dipsop.classification.posterior import of_given, posterior
 from dipsop.classification.trainer import Epoch, Step, Trainer
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
 from dipsop.files import save_json, shown
+from dipsop.jobs import settings
 from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Saving, Stop, Stopped, Underway, Written, never
 from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
@@ -134,7 +133,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     begun = run_folder.is_begun(job.out)
     if begun and not job.resume:
         raise DataError(f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out.")
-    recipe = _recipe(job, begun, me.world)
+    recipe = settings.recipe(job, begun, me.world)
     if recipe == "pretrained" and me.world > 1:
         raise DataError("Features are made by one process: leave torchrun out, or choose --network fast.")
     if recipe == "fast" and job.recipe is None and not sources.is_cifar(job.data) and not features.installed():
@@ -142,10 +141,10 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     start = time.monotonic()
     pictures = data = yield from _data(job, recipe, me)
     loading = time.monotonic() - start
-    config = _settled(job, recipe, data, me.world)
+    config = settings.settled(job, recipe, data, me.world)
     size = data.images.shape[-1]
     if recipe == "pretrained":
-        size = _side(job, data)
+        size = settings.side(job, data)
         seen = yield from look(data, size, job.out / run_folder.FEATURES, job.made_before, me.device, stop)
         if seen is None:
             yield Stopped(completed=0, of=config.epochs)
@@ -184,22 +183,6 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         yield Stopped(completed=len(epochs), of=config.epochs)
 
 
-def _recipe(job: ClassifyJob, begun: bool, world: int) -> str:
-    """That which was asked for, or that of the run so far, or what suits the data."""
-    if job.recipe is not None:
-        return job.recipe
-    if begun:
-        recipe = run_folder.load_config(job.out).get("recipe")
-        return recipe if recipe in RECIPES else "fast"
-    own = not sources.is_cifar(job.data)
-    return "pretrained" if own and world == 1 and features.installed() else "fast"
-
-
-def _side(job: ClassifyJob, data: Dataset) -> int:
-    """Pixels at which the features' network looks at images."""
-    return features.SMALL_SIDE if data.paths is None else job.size or features.SIDE
-
-
 def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, Dataset]:
     """Read the data, make it noisy where asked for, and correct it."""
     for path in job.corrections:
@@ -216,24 +199,6 @@ def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, 
             yield Fetching(there, total)
     data = sources.noisy(data, job.noise, job.seed, job.human_labels, job.images)
     return corrections.apply(data, job.corrections)
-
-
-def _settled(job: ClassifyJob, recipe: str, data: Dataset, world: int) -> TrainConfig:
-    """The settings that were given, and for the others what suits the data; refuse what cannot be trained on."""
-    shares, batch = job.settings.get("shares", world), job.settings.get("batch")
-    if shares % world:
-        raise DataError(f"{world} processes cannot share {shares} parts: choose --shares a multiple of the processes.")
-    if batch and (batch % shares or batch < 2 * shares):
-        raise DataError(
-            f"A batch of {batch} cannot be dealt to {shares} shares: choose --batch a multiple of them, 2 or more each."
-        )
-    if len(data.given) < 2 * shares:
-        raise DataError(f"There are {len(data.given)} training images, too few: give more.")
-    by_itself = replace(RECIPES[recipe], **by_data(recipe, len(data.classes), job.noise, len(data.given)))
-    # Two images a share at least: of one alone, batch normalization leaves nothing.
-    batch = batch or max(2, math.ceil(by_itself.batch / shares)) * shares
-    settings = by_data(recipe, len(data.classes), job.noise, len(data.given), batch)
-    return replace(by_itself, **settings | dict(job.settings) | {"shares": shares, "batch": batch, "seed": job.seed})
 
 
 def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
@@ -292,7 +257,7 @@ def _finish(
     job: ClassifyJob, trainer: Trainer, data: Dataset, pictures: Dataset, epochs: list[Epoch], me: Process, stop: Stop
 ) -> Generator[Event, None, bool]:
     """Write the list and the summary; the headline is the last epoch. Returns whether `stop()` came before."""
-    found = _found(trainer, data, stop)
+    found = suspects.find(trainer, data, stop)
     if me.any(stop() or found is None) or found is None:
         return True
     yield Saving()
@@ -307,47 +272,6 @@ def _finish(
         yield Written(job.out / review.PAGE)
         yield Done(summary)
     return False
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The list, and what there is to say of it."""
-
-    listed: list[report.Suspect]
-    figures: dict[str, Any]
-
-
-def _found(trainer: Trainer, data: Dataset, stop: Stop) -> _Found | None:
-    """Judge every label: by models that have not seen it where that is cheap, else by (u, v). None: `stop()` came."""
-    looks_wrong: float | None = None
-    error = None
-    if trainer.config.network == "pretrained":
-        probabilities = held_out.probabilities(data, trainer.config, trainer.device, stop)
-        if probabilities is None:
-            return None
-        # What a person has decided is not doubted again, and says nothing about the others: it was no random choice.
-        open_ = np.ones(len(data.given), bool) if data.trusted is None else ~data.trusted
-        known = posterior(probabilities[open_], data.given[open_])
-        true = np.eye(len(data.classes))[data.given]
-        true[open_] = known.true
-        listed = report.suspects_by_posterior(true, probabilities, data.given, data.classes, data.names)
-        scores = 1 - of_given(true, data.given)
-        if data.trusted is None:  # the plain ones have been put right: what is left tells too little of their number
-            looks_wrong, error = known.wrong, known.error
-    else:
-        s = trainer.explained()
-        probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-        listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
-        looks_wrong, scores = sum(suspect.wrong for suspect in listed), report.doubt(s, probabilities, data.given)
-    figures = {"labels": len(listed), "looks_wrong": looks_wrong, "looks_wrong_error": error}
-    if data.true is not None:
-        wrong = data.true != data.given
-        figures |= {
-            "wrong_labels": float(wrong.mean()),
-            "auroc": report.auroc(scores, wrong),
-            "average_precision": report.average_precision(scores, wrong),
-        }
-    return _Found(listed, figures)
 
 
 def _summary(job: ClassifyJob, config: TrainConfig, data: Dataset, epochs: list[Epoch], device: str) -> dict[str, Any]:

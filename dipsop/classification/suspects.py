@@ -1,0 +1,69 @@
+"""Which labels of a training are suspect, and what there is to say of the list."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dipsop.classification import held_out, report
+from dipsop.classification.dataset import Dataset
+from dipsop.classification.posterior import of_given, posterior
+from dipsop.classification.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Found:
+    """The list, and what there is to say of it."""
+
+    listed: list[report.Suspect]
+    figures: dict[str, Any]
+
+
+def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Found | None:
+    """Rank every label: by models that have not seen it where that is cheap, else by (u, v).
+
+    Parameters
+    ----------
+    trainer : Trainer
+        At its end.
+    data : Dataset
+        What it was trained on.
+    stop : callable
+        Asked between models.
+
+    Returns
+    -------
+    Found or None
+        None where `stop()` ended it.
+    """
+    looks_wrong: float | None = None
+    error = None
+    if trainer.config.network == "pretrained":
+        probabilities = held_out.probabilities(data, trainer.config, trainer.device, stop)
+        if probabilities is None:
+            return None
+        # What a person has decided is not doubted again, and says nothing about the others: it was no random choice.
+        open_ = np.ones(len(data.given), bool) if data.trusted is None else ~data.trusted
+        known = posterior(probabilities[open_], data.given[open_])
+        true = np.eye(len(data.classes))[data.given]
+        true[open_] = known.true
+        listed = report.suspects_by_posterior(true, probabilities, data.given, data.classes, data.names)
+        scores = 1 - of_given(true, data.given)
+        if data.trusted is None:  # the plain ones have been put right: what is left tells too little of their number
+            looks_wrong, error = known.wrong, known.error
+    else:
+        s = trainer.explained()
+        probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
+        listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
+        looks_wrong, scores = sum(suspect.wrong for suspect in listed), report.doubt(s, probabilities, data.given)
+    figures = {"labels": len(listed), "looks_wrong": looks_wrong, "looks_wrong_error": error}
+    if data.true is not None:
+        wrong = data.true != data.given
+        figures |= {
+            "wrong_labels": float(wrong.mean()),
+            "auroc": report.auroc(scores, wrong),
+            "average_precision": report.average_precision(scores, wrong),
+        }
+    return Found(listed, figures)
