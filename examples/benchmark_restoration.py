@@ -11,10 +11,11 @@ with the seed and rounded to 8 bits, as a file holds them. Rivals see what ours 
 It prints the table of what was asked for; benchmark.md in --out has all that was ever measured there. "Below peak" is
 by how much a fit ends below the best of its course, at most.
 
-Methods: the rivals; ours:PRESET; ours:random-start, quick without the pretrained weights; DIP-l1 and DIP-l2,
-the deep image prior; the fits also as METHOD*K, with K times the steps, and PSNR measured along the way: what it has at
-its peak and at its end shows whether it had to be stopped. The whole table takes a day on two cores: runs that the
-record in --out already has are not made again, so it can be interrupted.
+Methods: the rivals, PD-Denoising where --pd-denoising says where its weights lie; ours:PRESET; ours:random-start, quick
+without the pretrained weights; DIP-l1 and DIP-l2, the deep image prior; the fits also as METHOD*K, with K times the
+steps, and PSNR measured along the way: what it has at its peak and at its end shows whether it had to be stopped. The
+whole table takes a day on two cores: runs that the record in --out already has are not made again, so it can be
+interrupted.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from rivals import RIVALS
+from rivals import PD_WEIGHTS, RIVALS
 
 import dipsop
 from dipsop.compute import tune_process
@@ -61,7 +62,7 @@ FITS: dict[str, Config] = {
     "DIP-l1": replace(DIP, loss="absolute", alpha=0.0),
 }
 METHODS = [
-    *(*RIVALS, "DIP-l2*1", "DIP-l1*1"),
+    *(*(name for name in RIVALS if name != "PD-Denoising"), "DIP-l2*1", "DIP-l1*1"),
     *("ours:dip", "ours:random-start", "ours:quick", "ours:best*1"),
 ]
 
@@ -272,11 +273,17 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=Path, default=PICTURES, help="clean pictures (default: images/)")
     parser.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, help="kind:fraction[:shared][:grey], ...")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="among: " + ", ".join(METHODS))
+    parser.add_argument(
+        "--pd-denoising", type=Path, metavar="FOLDER", help="with net.pth and est_net.pth: a rival more"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="of our fits, instead of the preset's")
     parser.add_argument("--side", type=int, help="crop pictures to this many pixels")
     parser.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for the record, gone on with")
     a = parser.parse_args()
+    if a.pd_denoising:
+        os.environ[PD_WEIGHTS] = str(a.pd_denoising.resolve())
+        a.methods = list(dict.fromkeys([*a.methods, "PD-Denoising"]))
     a.out.mkdir(parents=True, exist_ok=True)
     settings = {"seed": a.seed, "steps": a.steps, "side": a.side}
     runs: list[Run] = []

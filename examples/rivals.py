@@ -3,12 +3,20 @@
 Where a rival has a setting that its user would have to guess, it is given the best one by the truth, in its favour.
 """
 
+import os
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from dipsop.pictures.quality import Array, psnr
+
+# Where the weights of PD-Denoising lie: logs/logs_color_MC_AWGN_RVIN of the repository yzhouas/PD-Denoising-pytorch.
+PD_WEIGHTS = "PD_DENOISING_WEIGHTS"
 
 Rival = Callable[[Array, Array], Array]
 
@@ -77,6 +85,56 @@ def bm3d(image: Array, truth: Array) -> Array:
     return _best(map(denoised, (0.05, 0.15, 0.3, 0.5)), truth)
 
 
+def inpainted(image: Array, truth: Array) -> Array:
+    """Return the better of OpenCV's two inpaintings, told exactly which values are wrong; needs opencv-python-headless.
+
+    What a person with a brush and all the time of the world would get (Telea 2004; Bertalmio et al. 2001).
+    """
+    import cv2
+
+    levels, wrong = np.rint(255 * image).astype(np.uint8), (image != truth).astype(np.uint8)
+
+    def filled(method: int) -> Array:
+        picture = np.empty_like(image, np.float32)
+        for c in range(image.shape[-1]):
+            picture[..., c] = cv2.inpaint(levels[..., c].copy(), wrong[..., c].copy(), 3, method) / 255
+        return picture
+
+    return _best(map(filled, (cv2.INPAINT_TELEA, cv2.INPAINT_NS)), truth)
+
+
+def pd_denoising(image: Array, truth: Array) -> Array:
+    """Return what PD-Denoising makes of it, told nothing: a 20-layer DnCNN and an estimator of the noise.
+
+    Its weights, trained on Gaussian and random-valued noise, are read from the folder that PD_DENOISING_WEIGHTS names.
+    Zhou, Jiao, Huang, Wang, Wang, Shi, Huang, "When AWGN-based denoiser meets real noises", AAAI 2020.
+    """
+    network, estimator = _pd_networks(Path(os.environ[PD_WEIGHTS]))
+    y = torch.from_numpy(np.repeat(image, 3 // image.shape[-1], -1).transpose(2, 0, 1)[None].copy())
+    y = y.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        clean = y - network(torch.cat([y, estimator(y).clamp(0, 1)], 1))
+    colours: Array = clean[0].permute(1, 2, 0).numpy()
+    return colours if image.shape[-1] == 3 else colours.mean(-1, keepdims=True)
+
+
+@cache
+def _pd_networks(weights: Path) -> tuple[nn.Module, nn.Module]:
+    def plain(inputs: int, outputs: int, layers: int, file: str) -> nn.Module:
+        inside = [
+            layer
+            for _ in range(layers - 2)
+            for layer in (nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        ]
+        first, last = (nn.Conv2d(*ends, 3, padding=1, bias=False) for ends in ((inputs, 64), (64, outputs)))
+        network = nn.Sequential(first, nn.ReLU(), *inside, last)
+        state = torch.load(weights / file, map_location="cpu", weights_only=True)
+        network.load_state_dict({name.removeprefix("module.").removeprefix("dncnn."): w for name, w in state.items()})
+        return network.eval()
+
+    return plain(9, 3, 20, "net.pth"), plain(3, 6, 3, "est_net.pth")
+
+
 RIVALS: dict[str, Rival] = {
     "input": untouched,
     "best median": best_median,
@@ -84,4 +142,6 @@ RIVALS: dict[str, Rival] = {
     "total variation": total_variation,
     "non-local means": nonlocal_means,
     "BM3D": bm3d,
+    "inpainted, true mask": inpainted,
+    "PD-Denoising": pd_denoising,
 }
