@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from skimage import data as pictures
 from test_classify_cli import dirty  # noqa: F401
 
-from dipsop.classification import features, held_out, run_folder, sources
+from dipsop.classification import features, held_out, run_folder, sources, suspects
 from dipsop.classification.config import RECIPES, TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.features import FeatureNetwork, Kept, fingerprint, look
@@ -122,6 +124,15 @@ def test_what_a_person_decided_is_not_doubted_and_the_others_are(photos, tmp_pat
     assert sum(wrong) == 4
     assert sum(wrong[:5]) >= 3
     assert json.loads((run / "summary.json").read_text())["looks_wrong"] is None
+
+
+def test_nothing_is_asked_of_the_posterior_where_a_person_decided_on_all(monkeypatch):
+    given, none = np.array([0, 1, 0, 1]), np.zeros((0, 3), np.float32)
+    seen = Dataset(np.zeros((4, 3), np.float32), given, None, ("a", "b"), none, np.zeros(0, np.int64))
+    monkeypatch.setattr(held_out, "probabilities", lambda *ignored: np.full((4, 2), 0.5))
+    trainer = SimpleNamespace(config=SimpleNamespace(network="pretrained"), device=CPU)
+    found = suspects.find(trainer, replace(seen, trusted=np.ones(4, bool)), lambda: False)
+    assert [suspect.score for suspect in found.listed] == [0, 0, 0, 0]
 
 
 @needs_the_extra

@@ -111,6 +111,8 @@ def test_no_pictures_and_a_file_for_several_are_said(album):
     Path("empty").mkdir()
     with pytest.raises(DipsopError, match=r"empty holds no pictures: name files that end in .*\.$"):
         targets(["empty"], Path("out"))
+    with pytest.raises(DipsopError, match=r"^x\*\.png matches no file: check the pattern\.$"):
+        targets(["album/a.png", "x*.png"], Path("out"))
     with pytest.raises(DipsopError, match=r"one\.png is named like one picture, .* name a folder as --out\.$"):
         targets(["album"], Path("one.png"))
 
@@ -159,7 +161,7 @@ def test_a_folder_gives_what_single_runs_give(album):
     "option",
     [
         ["--truth", "album/a.png"],
-        ["--mask", "album/a.png"],
+        ["--protect", "album/a.png"],
         ["--record", "r.json"],
         ["--checkpoint", "c"],
         ["--preview", "p.png"],

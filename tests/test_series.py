@@ -143,6 +143,15 @@ def test_pictures_of_another_size_or_colour_are_refused_before_the_look(
     assert not Path("out").exists() or not list(Path("out").iterdir())
 
 
+def test_a_map_among_the_pictures_is_refused_before_it_could_be_taken_for_one(
+    card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["restore", card, "--out", "out", "--series", "--corruption-map", card / "dead.png", *STEPS]
+    assert status(*command) == 1
+    assert "lies among the pictures" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_one_readable_picture_is_no_series(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for k in range(1, 4):
         (card / f"{k}.png").write_bytes(b"")

@@ -143,7 +143,9 @@ class Kept:
         except OSError as error:
             raise DataError(f"{shown(path)} cannot be read ({reason(error)}): leave --features out.") from None
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            raise DataError(f"{shown(path)} is damaged or holds no features: delete it, they are made anew.") from None
+            raise DataError(
+                f"{shown(path)} is damaged or holds no features: name that of a run, or leave --features out."
+            ) from None
         if made_by != self._made_by:
             raise DataError(
                 f"{shown(path)} holds features of {made_by}, not of {self._made_by}: delete it, or name another."

@@ -67,7 +67,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], list[Epoch]]:
         There is none, or the file is damaged.
     """
     path = folder / CHECKPOINT
-    state = load_state(path, remedy="delete the folder, or choose another --out")
+    state = load_state(path, remedy="train again, with another --out")
     try:
         epochs = [Epoch(**epoch) for epoch in state.pop("epochs")]
     except (KeyError, TypeError):

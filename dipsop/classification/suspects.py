@@ -46,9 +46,10 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Found | N
             return None
         # What a person has decided is not doubted again, and says nothing about the others: it was no random choice.
         open_ = np.ones(len(data.given), bool) if data.trusted is None else ~data.trusted
-        known = posterior(probabilities[open_], data.given[open_])
         true = np.eye(len(data.classes))[data.given]
-        true[open_] = known.true
+        if open_.any():
+            known = posterior(probabilities[open_], data.given[open_])
+            true[open_] = known.true
         listed = report.suspects_by_posterior(true, probabilities, data.given, data.classes, data.names)
         scores = 1 - of_given(true, data.given)
         if data.trusted is None:  # the plain ones have been put right: what is left tells too little of their number

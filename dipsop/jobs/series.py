@@ -4,6 +4,7 @@ The map is a picture like every mask. One that is there already is taken back, a
 was killed goes on, and so do the next pictures of that camera.
 """
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -50,8 +51,10 @@ def run(
         Besides those of `folder.run`: fewer than two pictures can be read, they differ in size or colours, or the map
         cannot be written or read.
     """
-    wanted = targets(job.pictures, job.each.out)
     path = job.each.corruption_map or job.each.out / MAP
+    wanted = targets(job.pictures, job.each.out)
+    if _is_among(path, job):
+        raise DipsopError(f"{shown(path)} lies among the pictures, and would be one: choose another --corruption-map.")
     check_apart([target.source for target in wanted], [*(target.out for target in wanted), path])
     if exists(path) and not job.overwrite:
         dead, frames = images.load(path).values > 0.5, 0
@@ -71,6 +74,14 @@ def run(
     if not dead.any() and not each.network_output:  # every picture stays as it is: there is nothing to learn for
         each = replace(each, config=replace(each.config, steps=1))
     yield from folder.run(replace(job, each=each), stop)
+
+
+def _is_among(path: Path, job: FolderJob) -> bool:
+    """Whether the map would be a picture next time: it is in one of their folders, and not with the results."""
+    real = Path(os.path.realpath(path))
+    folders = [Path(os.path.realpath(name)) for name in job.pictures if Path(name).is_dir()]
+    beside_results = real.is_relative_to(os.path.realpath(job.each.out))
+    return not beside_results and any(real.is_relative_to(folder) for folder in folders)
 
 
 def _readable(wanted: Sequence[Target]) -> list[Path]:

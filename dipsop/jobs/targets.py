@@ -80,6 +80,8 @@ def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
         matches = (
             [path] if path.exists() or not glob.has_magic(name) else sorted(map(Path, glob.glob(name, recursive=True)))
         )
+        if not matches:
+            raise DipsopError(f"{name} matches no file: check the pattern.")
         for match in matches:
             if match.is_dir():
                 yield from ((file, file.relative_to(match)) for file in _below(match, out))

@@ -104,7 +104,11 @@ def outcome(process: "subprocess.Popen[str]", hear: Callable[[dict[str, Any]], N
         reader = threading.Thread(target=lambda: complaints.extend(process.stderr.readlines()[-20:]))  # type: ignore[union-attr]
         reader.start()
         for line in process.stdout:  # type: ignore[union-attr]
-            last = json.loads(line)
+            try:
+                said = json.loads(line)
+            except ValueError:  # a library's
+                continue
+            last = said if isinstance(said, dict) else last
             if "done" in last:
                 hear(last)
         reader.join()

@@ -1,5 +1,6 @@
 """`dipsop page`: serve the page, here, and open the browser."""
 
+import signal
 import socket
 import sys
 import threading
@@ -53,6 +54,8 @@ def page(
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise DipsopError("the page needs a small web server: pip install 'dipsop[page]'.") from None
+    if hasattr(signal, "SIGHUP"):  # the terminal was closed: an end like any other
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     listening = listen(host, port)
     address = address_of(host, listening.getsockname()[1])
     if host not in LOCAL:

@@ -90,6 +90,8 @@ class Fit:
                 self._finish(outcome)
         except DipsopError as error:
             self._fail(str(error))
+        except MemoryError:
+            self._fail("there was not enough memory to show the result: close other programs, and start it again.")
         except (OSError, ValueError) as error:  # its folder is gone, or no process can be started
             self._fail(f"the restoration could not be followed to its end ({reason(error)}): start it again.")
 

@@ -5,7 +5,6 @@ the name was resolved elsewhere (DNS rebinding), nor name this page as Origin.
 """
 
 import base64
-import binascii
 import ipaddress
 import secrets
 import socket
@@ -66,7 +65,7 @@ class Guard:
         host = request.headers.get("host", "")
         if not self._is_ours(host):
             return _refused(403, "this name is not one of the server's: open the address that it printed.")
-        if request.method not in ("GET", "HEAD") and urlsplit(request.headers.get("origin", "")).netloc != host:
+        if request.method not in ("GET", "HEAD") and _site(request.headers.get("origin", "")) != host:
             return _refused(403, "this came from another site: open the address that the server printed.")
         if self._password is not None and not _knows(request.headers, self._password):
             refused = _refused(401, "the password is missing or wrong.")
@@ -86,6 +85,13 @@ class Guard:
         return name in {*LOCAL, self._host, own, f"{own}.local"} or _is_address(name)
 
 
+def _site(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -99,7 +105,7 @@ def _knows(headers: Headers, password: str) -> bool:
     kind, _, said = headers.get("authorization", "").partition(" ")
     try:
         name_and_password = base64.b64decode(said, validate=True) if kind.lower() == "basic" else b""
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one
         return False
     return secrets.compare_digest(name_and_password.partition(b":")[2], password.encode())
 

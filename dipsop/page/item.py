@@ -60,6 +60,7 @@ class Item:
     done: Fit | None = None
     searched: Path | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _settling: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def source(self) -> Path:
@@ -108,7 +109,6 @@ class Item:
             self._start(choice, owner, fits)
 
     def _start(self, choice: choices.Choice, owner: str, fits: Fits) -> None:
-        self.give_up(fits)
         self._settle()
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
@@ -119,7 +119,10 @@ class Item:
             looks.save_mask(job.mask, [self.searched, missed], stay, shape)
         if job.protect is not None:
             shutil.copyfile(self.layer("stay"), job.protect)
-        self.fit = Fit(job, self.called(), owner)
+        self.give_up(fits)
+        self._settle()
+        with self._settling:
+            self.fit = Fit(job, self.called(), owner)
         self._sweep()
         fits.put(self.fit)
 
@@ -177,12 +180,14 @@ class Item:
 
     def _settle(self) -> None:
         """Note what became of the last run."""
-        if self.fit is not None and self.fit.stage == "done":
-            self.done = self.fit
-            if self.fit.job.mask is None:
-                self.searched = self.fit.job.corruption_map
-        elif self.fit is not None and self.fit.stage == "withdrawn":
-            self.fit = self.done
+        with self._settling:
+            fit = self.fit
+            if fit is not None and fit.stage == "done":
+                self.done = fit
+                if fit.job.mask is None:
+                    self.searched = fit.job.corruption_map
+            elif fit is not None and fit.stage == "withdrawn":
+                self.fit = self.done
 
     def _sweep(self) -> None:
         """Delete the folders of runs that nothing refers to any more."""

@@ -15,7 +15,7 @@ from dipsop.page.item import Item, tidy
 MOST_BYTES = 200 << 20  # of an upload
 MOST_PICTURES = 200  # of a tab
 MOST_TABS = 50
-SECONDS_WITHOUT_SIGN = 300.0  # a tab in the background is let to ask once a minute
+SECONDS_WITHOUT_SIGN = 3600.0  # a tab that the browser has frozen, or a telephone that is locked, asks nothing at all
 
 GONE = "this tab was closed, or silent for too long, and its pictures are gone: reload the page."
 
@@ -65,6 +65,11 @@ class Tab:
         self.items.pop(item.key, None)
         item.give_up(self.fits)
         shutil.rmtree(item.folder, ignore_errors=True)
+
+    def is_busy(self) -> bool:
+        """Whether something is under way for it."""
+        fits = [item.fit for item in list(self.items.values())]
+        return any(fit is not None and fit.stage in ("waiting", "running") for fit in fits)
 
     def told(self) -> list[dict[str, Any]]:
         """What the page shows of all of them; of one that is still being read, whoever sent it is told first."""
@@ -143,7 +148,7 @@ class Tabs:
         """Close the tabs that gave no sign of life for long."""
         before = time.monotonic() - SECONDS_WITHOUT_SIGN
         for key, tab in list(self._tabs.items()):
-            if tab.seen < before:
+            if tab.seen < before and not tab.is_busy():
                 self.close(key)
 
     def close_all(self) -> None:
