@@ -194,6 +194,7 @@ def test_what_is_saved_is_what_the_command_line_beside_it_writes(tab: Any) -> No
     tab.click("#undo")
     tab.click("#again")
     tab.wait_for_selector("#downloads [data-part=mask]")
+    assert tab.is_checked("[name=brush][value='']")  # the strokes are out of the way of what is under them
     again, mask = saved(tab, "out"), saved(tab, "mask")
     on_page = {again.name: again.read_bytes()}
     found, filled = (images.load(Path(name)).samples > 127 for name in ("photo.found.png", mask.name))

@@ -70,10 +70,11 @@ export class Brush {
   }
 
   draw(pixels, scale) {
+    if (!this.mode) return; // laid down: what is under the strokes is to be seen
     pixels.globalAlpha = 0.6;
     for (const layer of Object.values(this.layers)) pixels.drawImage(layer, 0, 0);
     pixels.globalAlpha = 1;
-    if (!this.mode || !this.cursor) return;
+    if (!this.cursor) return;
     pixels.beginPath();
     pixels.arc(this.cursor.column, this.cursor.row, this.across() / 2, 0, 7);
     for (const [colour, width] of [["#000a", 3], ["#fff", 1.5]]) {

@@ -207,10 +207,17 @@ async function start(again) {
   await trying(async () => {
     for (const layer of ["missed", "stay"]) await wire.paint(picture.key, layer, await brush.blob(layer));
     touched = false;
+    layDownBrush();
     await wire.start(picture.key, again ? againChoice() : options.choice());
     await refresh();
   });
   showCommand();
+}
+
+function layDownBrush() {
+  const move = document.querySelector('[name=brush][value=""]');
+  move.checked = true;
+  move.dispatchEvent(new Event("change"));
 }
 
 function wireUp() {
