@@ -155,11 +155,14 @@ def write_atomically(path: Path, data: bytes | IO[bytes]) -> None:
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except OSError as error:
-        raise DipsopError(
-            f"{shown(path)} could not be written ({reason(error)}): free space or choose another place."
-        ) from error
+        raise unwritten(path, error) from error
     finally:  # also on Ctrl-C; once renamed there is nothing left to remove
         temporary.unlink(missing_ok=True)
+
+
+def unwritten(path: Path, error: OSError) -> DipsopError:
+    """The sentence for a file whose writing failed on the way."""
+    return DipsopError(f"{shown(path)} could not be written ({reason(error)}): free space or choose another place.")
 
 
 def reason(error: OSError | ValueError) -> str:

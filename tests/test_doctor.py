@@ -29,25 +29,23 @@ def test_a_person_reads_a_line_for_each_thing(capsys: pytest.CaptureFixture[str]
     assert "GFLOP/s" in lines["computes"]
 
 
-def test_an_extra_names_the_packages_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def without(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one package be as if it were not installed."""
     there = metadata.version
 
     def version(package: str) -> str:
-        if package == "distributed":
+        if package == missing:
             raise metadata.PackageNotFoundError(package)
         return there(package)
 
     monkeypatch.setattr(metadata, "version", version)
+
+
+def test_an_extra_names_the_packages_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    without("distributed", monkeypatch)
     assert doctor.report()["extras"]["dask"] == ["distributed"]
 
 
 def test_a_checkout_that_was_not_installed_has_a_report_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = metadata.version
-
-    def version(package: str) -> str:
-        if package == "dipsop":
-            raise metadata.PackageNotFoundError(package)
-        return there(package)
-
-    monkeypatch.setattr(metadata, "version", version)
+    without("dipsop", monkeypatch)
     assert doctor.report()["extras"] == {}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipsop.errors import DipsopError
-from dipsop.files import reason, shown, write_atomically
+from dipsop.files import shown, unwritten, write_atomically
 from dipsop.jobs.events import Begun, Done, Finishing, Noted, Preview, ShortOfMemory, Stop, Stopped, Written
 from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.restore import check_outputs, summary
@@ -80,7 +80,7 @@ class _Results:
             try:
                 writer.add(page)
             except OSError as error:
-                raise _unwritable(path, error) from None
+                raise unwritten(path, error) from None
 
     def write(self, path: Path) -> None:
         """Give one of the files its name."""
@@ -92,11 +92,7 @@ def _nameless(path: Path) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> DipsopError:
-    return DipsopError(f"{shown(path)} could not be written ({reason(error)}): free space or choose another place.")
+        raise unwritten(path, error) from None
 
 
 def run(

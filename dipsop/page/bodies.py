@@ -10,7 +10,6 @@ from dipsop.errors import DipsopError
 from dipsop.page import choices
 
 MOST_BYTES_OF_OPTIONS = 10_000
-NO_OPTIONS = "the options are not what they must be: reload the page."
 
 
 class TooLarge(DipsopError):
@@ -48,5 +47,5 @@ async def choice_in(request: Request) -> choices.Choice:
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        raise DipsopError(NO_OPTIONS)
+        raise DipsopError(choices.NO_OPTIONS)
     return choices.chosen(said)

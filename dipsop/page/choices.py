@@ -15,6 +15,7 @@ from dipsop.restoration.config import PRESETS, Config, HeldOut
 
 DEFAULT = next(iter(PRESETS))  # the command line's default is the first of them too, which a test holds
 AGAIN = "quick"
+NO_OPTIONS = "the options are not what they must be: reload the page."
 AGAIN_STEPS = 50  # where the mask is known: 200 were no better on scratches (37.2 dB after 37.9)
 
 # In words, and what each changes of the config.
@@ -99,7 +100,7 @@ def chosen(said: Mapping[str, Any]) -> Choice:
     try:
         values = {name: kinds[name](said[name]) for name in kinds if said.get(name) is not None}
     except (TypeError, ValueError, OverflowError):
-        raise DipsopError("the options are not what they must be: reload the page.") from None
+        raise DipsopError(NO_OPTIONS) from None
     return Choice(**values)
 
 
