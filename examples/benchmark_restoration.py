@@ -90,7 +90,7 @@ class Run:
 def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return truth, corrupted picture at 8 bits, and where it was hit.
 
-    `corruption` is kind:fraction[:shared][:grey], scratches, or none; with "grey" the truth is the picture's grey one.
+    `corruption` is kind:fraction[:shared][:grey], scratches, soft-scratches, or none; with "grey" the truth is the picture's grey one.
     """
     kind, *details = corruption.split(":")
     if "grey" in details and clean.shape[-1] == 3:
@@ -100,6 +100,8 @@ def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, N
         values, mask = clean, np.zeros(clean.shape, bool)
     elif kind == "scratches":
         values, mask = noise.scratches_and_lettering(clean, seed=seed)
+    elif kind == "soft-scratches":
+        values, mask = noise.soft_scratches_and_lettering(clean, seed=seed)
     else:
         values, mask = noise.MODELS[kind](clean, float(details[0]), seed, shared="shared" in details)
     return clean, (np.rint(values * 255) / 255).astype(np.float32), np.broadcast_to(mask, clean.shape)

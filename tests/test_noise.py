@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from dipsop.pictures.images import load
-from dipsop.pictures.noise import random_valued, salt_and_pepper, scratches_and_lettering
+from dipsop.pictures.noise import (
+    random_valued,
+    salt_and_pepper,
+    scratches_and_lettering,
+    soft_scratches_and_lettering,
+)
 from dipsop.pictures.picture import quantized
 
 IMAGES = Path(__file__).parent.parent / "images"
@@ -67,7 +72,12 @@ def test_random_values_are_uniform():
     assert counts == pytest.approx(np.full(10, counts.mean()), rel=0.1)
 
 
-@pytest.mark.parametrize("noise", [*BOTH, lambda x, fraction, seed: scratches_and_lettering(x, seed, fraction)])
+STROKES = [scratches_and_lettering, soft_scratches_and_lettering]
+
+
+@pytest.mark.parametrize(
+    "noise", [*BOTH, *(lambda x, fraction, seed, draw=draw: draw(x, seed, fraction) for draw in STROKES)]
+)
 def test_same_seed_same_bits_and_the_input_is_untouched(noise):
     x = image(60, 50, 3)
     before = x.copy()
@@ -106,14 +116,29 @@ def test_scratches_and_lettering_cover_about_the_fraction_in_few_colours(shape):
     assert corrupted.dtype == np.float32
 
 
+@pytest.mark.parametrize("shape", [(128, 96, 3), (128, 96), (96, 128, 1)])
+def test_soft_strokes_lie_between_the_picture_and_their_colour_and_are_faint_at_their_edges(shape):
+    x = np.full(shape, 0.5, np.float32)
+    corrupted, mask = soft_scratches_and_lettering(x, 1)
+    assert 0.05 <= mask.mean() < 0.12
+    assert np.array_equal(corrupted[~mask], x[~mask])
+    assert ((corrupted >= 0) & (corrupted <= 1)).all()
+    off = np.abs(corrupted - x)[mask]
+    faint = ((off > 0) & (off < 0.5 * off.max())).mean()
+    assert 0.1 < faint < 0.9
+    assert corrupted.dtype == np.float32
+
+
+@pytest.mark.parametrize("draw", STROKES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50, 3), (50, 1)])
-def test_scratches_end_on_pictures_of_any_size(shape):
-    assert scratches_and_lettering(image(*shape), 0)[1].any()
+def test_scratches_end_on_pictures_of_any_size(draw, shape):
+    assert draw(image(*shape), 0)[1].any()
 
 
-def test_scratches_over_more_than_half_are_refused():
+@pytest.mark.parametrize("draw", STROKES)
+def test_scratches_over_more_than_half_are_refused(draw):
     with pytest.raises(ValueError, match=r"\[0, 0\.5\], got 0\.6"):
-        scratches_and_lettering(image(9, 9), 0, 0.6)
+        draw(image(9, 9), 0, 0.6)
 
 
 def test_sample_files_are_exactly_what_the_noise_makes():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Corrupted = tuple[NDArray[np.float32], NDArray[np.bool_]]
+FINER = 4  # times as large soft strokes are drawn
 _SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
@@ -125,22 +126,70 @@ def scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.
     return corrupted, np.broadcast_to(drawn.reshape(_shape(image, shared=True)), image.shape).copy()
 
 
-def _scratch(rng: np.random.Generator, height: int, width: int) -> NDArray[np.bool_]:
-    """Draw a curve, 1 to 3 pixels wide, from anywhere to anywhere: a Bézier curve with two control points."""
+def soft_scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.05) -> Corrupted:
+    """Draw scratches and lettering as real ones are: up to six pixels wide, with soft edges, half-transparent.
+
+    Each is drawn four times as large and made smaller, in one random colour, at a strength between 0.4 and 1.
+
+    Parameters
+    ----------
+    image : ndarray of float, (H, W) or (H, W, C)
+        Values in [0, 1].
+    seed : int
+        The same seed gives the same drawing, as long as Pillow draws curves and letters in the same way.
+    fraction : float, [0, 0.5]
+        The share of pixels to draw over. The last stroke goes beyond it, by more the smaller the picture is.
+
+    Returns
+    -------
+    corrupted : ndarray of float32
+        Of the shape of the image.
+    mask : ndarray of bool
+        Of the shape of the image, true on all channels of a pixel that was drawn over, however faintly.
+
+    Raises
+    ------
+    ValueError
+        An image that is not of floats in [0, 1], or a fraction outside [0, 0.5].
+    """
+    _check(image, fraction, 0.5)
+    rng = np.random.default_rng(seed)
+    corrupted = image.astype(np.float32)
+    height, width = image.shape[:2]
+    drawn = np.zeros((height, width), bool)
+    while drawn.mean() < fraction:
+        draw = _scratch if rng.random() < 0.7 else _lettering
+        finer = draw(rng, FINER * height, FINER * width, FINER)
+        cover = finer.reshape(height, FINER, width, FINER).mean((1, 3), dtype=np.float32)
+        opacity = (rng.uniform(0.4, 1) * cover).reshape(_shape(image, shared=True)).astype(np.float32)
+        corrupted += opacity * (rng.random(image.shape[2:]).astype(np.float32) - corrupted)
+        drawn |= cover > 0
+    return corrupted, np.broadcast_to(drawn.reshape(_shape(image, shared=True)), image.shape).copy()
+
+
+def _scratch(rng: np.random.Generator, height: int, width: int, finer: int = 1) -> NDArray[np.bool_]:
+    """Draw a curve from anywhere to anywhere: a Bézier curve with two control points.
+
+    It is 1 to 3 pixels wide; where it is drawn finer, to be made smaller, 1 to 6.
+    """
     ends = rng.random((2, 2))
     bends = ends[0] + (ends[1] - ends[0]) * [[1 / 3], [2 / 3]] + rng.normal(0, 0.08, (2, 2))
     t = np.linspace(0, 1, 65)[:, None]
     curve = (1 - t) ** 3 * ends[0] + 3 * (1 - t) ** 2 * t * bends[0] + 3 * (1 - t) * t**2 * bends[1] + t**3 * ends[1]
     canvas = Image.new("1", (width, height))
     points = np.rint(curve * (width - 1, height - 1)).astype(int)
-    ImageDraw.Draw(canvas).line([(int(x), int(y)) for x, y in points], fill=1, width=int(rng.integers(1, 4)))
+    ImageDraw.Draw(canvas).line([(int(x), int(y)) for x, y in points], fill=1, width=_stroke_width(rng, finer))
     return np.array(canvas)
 
 
-def _lettering(rng: np.random.Generator, height: int, width: int) -> NDArray[np.bool_]:
+def _stroke_width(rng: np.random.Generator, finer: int) -> int:
+    return int(rng.integers(1, 4)) if finer == 1 else round(finer * rng.uniform(1, 6))
+
+
+def _lettering(rng: np.random.Generator, height: int, width: int, finer: int = 1) -> NDArray[np.bool_]:
     """Draw a word of four to eight signs, a thirtieth to a fifteenth of the smaller side high, at least 6 pixels."""
     word = "".join(_SIGNS[i] for i in rng.integers(0, len(_SIGNS), rng.integers(4, 9)))
-    font = ImageFont.load_default(max(6, min(height, width) / 30 * (1 + rng.random())))
+    font = ImageFont.load_default(max(6 * finer, min(height, width) / 30 * (1 + rng.random())))
     canvas = Image.new("1", (width, height))
     place = rng.random(2) * (0.8 * width, 0.95 * height)
     ImageDraw.Draw(canvas).text((int(place[0]), int(place[1])), word, fill=1, font=font)
