@@ -3,8 +3,11 @@
     python examples/train_start.py PHOTOGRAPHS --minutes 70 --out dipsop/restoration/pretrained.npz
 
 PHOTOGRAPHS holds the files that train_start.csv lists, under the paths given there: each comes out of a public package
-(the column says which, of what version); author and licence are listed, and the hashes are checked. The four sample
-pictures of this project, on which it is measured, are not among them.
+(the column says which, of what version), unpacked into a folder of the package's name. What lies in archives there is
+unpacked as well: the .rcc files of gcompris-qt-data (two versions: the older one's folder is gcompris-qt-data_1.0-1),
+and in ufoai-textures the .pk3 file, a zip, into base. Author and licence are listed, and the hashes are checked.
+The kind is photograph or drawn: screens, diagrams, maps, pages, paintings. The four sample pictures of this project,
+on which it is measured, are not among them.
 
 What is learned is the task of a fit, and nothing of any one kind of corruption: to predict values that are hidden, or
 that a detection distrusts, from the others, some of which are corrupted and trusted all the same. The share that is
@@ -35,7 +38,7 @@ Pictures = NDArray[np.float32]
 
 
 def photographs(folder: Path) -> list[list[NDArray[np.uint8]]]:
-    """Read the listed photographs, each at several sizes, (H, W, 3). SystemExit where one is missing or another."""
+    """Read the listed pictures, each at several sizes, (H, W, 3). SystemExit where one is missing or another."""
     Image.MAX_IMAGE_PIXELS = None
     sizes = []
     with LIST.open(encoding="utf-8", newline="") as lines:

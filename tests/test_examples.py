@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import re
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,8 +169,10 @@ def test_training_writes_weights_that_a_fit_can_start_from(tmp_path, monkeypatch
 def test_sources_of_the_start_are_all_named_with_a_licence():
     with train_start.LIST.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert len(rows) == 51
-    assert all(row["author"] and row["licence"] and len(row["sha256"]) == 64 for row in rows)
+    assert len({row["sha256"] for row in rows}) == len({row["path"] for row in rows}) == len(rows) == 524
+    assert all(row["author"] and len(row["sha256"]) == 64 for row in rows)
+    assert not any(re.search("NC|ND|GFDL|unknown|^$", row["licence"]) for row in rows)
+    assert Counter(row["kind"] for row in rows) == {"photograph": 456, "drawn": 68}
     assert not {"astronaut.png", "chelsea.png", "coffee.png", "camera.png"} & {Path(row["path"]).name for row in rows}
 
 
