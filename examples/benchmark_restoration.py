@@ -90,7 +90,8 @@ class Run:
 def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return truth, corrupted picture at 8 bits, and where it was hit.
 
-    `corruption` is kind:fraction[:shared][:grey], scratches, soft-scratches, or none; with "grey" the truth is the picture's grey one.
+    `corruption` is kind:fraction[:shared][:grey], scratches, soft-scratches, or none; with "grey" the truth is the
+    picture's grey one.
     """
     kind, *details = corruption.split(":")
     if "grey" in details and clean.shape[-1] == 3:

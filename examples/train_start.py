@@ -37,12 +37,17 @@ LR, WARMUP, AVERAGING = 1e-3, 500, 0.999
 Pictures = NDArray[np.float32]
 
 
-def photographs(folder: Path) -> list[list[NDArray[np.uint8]]]:
-    """Read the listed pictures, each at several sizes, (H, W, 3). SystemExit where one is missing or another."""
+def pictures(folder: Path, kind: str = "photograph") -> list[list[NDArray[np.uint8]]]:
+    """Read what is listed of that kind, photographs at several sizes, (H, W, 3) each. SystemExit where one is missing.
+
+    `kind` is photograph or drawn: print, screenshots, drawings, maps, charts.
+    """
     Image.MAX_IMAGE_PIXELS = None
     sizes = []
     with LIST.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
+            if row["kind"] != kind:
+                continue
             path = folder / row["path"]
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
                 sys.exit(f"{path} is not the file of {row['package']} {row['version']}; unpack that package there")
@@ -50,7 +55,8 @@ def photographs(folder: Path) -> list[list[NDArray[np.uint8]]]:
                 picture = opened.convert("RGB")
             shorter = min(picture.size)
             # Made smaller by a quarter or more, the traces of JPEG and of the sensor's colour mosaic are gone.
-            shrinks = [side / shorter for side in SIDES if side <= 0.72 * shorter] or [1.0]
+            shrinks = [side / shorter for side in SIDES if kind != "drawn" and side <= 0.72 * shorter]
+            shrinks = shrinks or [1.0]
             sizes.append(
                 [np.asarray(picture.resize(_scaled(picture.size, k), Image.Resampling.LANCZOS)) for k in shrinks]
             )
@@ -176,7 +182,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("pretrained.npz"))
     a = parser.parse_args()
-    train(Lessons(photographs(a.photographs), a.seed), 60 * a.minutes, a.seed, a.out)
+    train(Lessons(pictures(a.photographs), a.seed), 60 * a.minutes, a.seed, a.out)
 
 
 if __name__ == "__main__":

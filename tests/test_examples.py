@@ -13,15 +13,19 @@ import before_after
 import benchmark_classification
 import benchmark_labels
 import benchmark_restoration
+import damage
 import deep_image_prior
 import effective_lambda
 import gallery
 import label_noise_curves
+import look
 import numpy as np
 import pytest
 import real_damage
 import rivals
 import speed
+import torch
+import train_look
 import train_start
 from test_classification_data import LABELS, human_file, write_cifar10
 from test_features import blobs
@@ -126,11 +130,11 @@ def test_rivals_keep_shape_and_range(rival):
 
 
 def photograph_list(monkeypatch, folder, **named):
-    rows = ["package,version,path,author,licence,sha256"]
+    rows = ["package,version,path,author,licence,sha256,kind"]
     for path, content in named.items():
         picture = folder / f"{path}.png"
         images.save_values(picture, content)
-        rows.append(f"p,1,{picture.name},a,CC0,{hashlib.sha256(picture.read_bytes()).hexdigest()}")
+        rows.append(f"p,1,{picture.name},a,CC0,{hashlib.sha256(picture.read_bytes()).hexdigest()},photograph")
     (folder / "list.csv").write_text("\n".join(rows) + "\n")
     monkeypatch.setattr(train_start, "LIST", folder / "list.csv")
 
@@ -138,11 +142,12 @@ def photograph_list(monkeypatch, folder, **named):
 def test_start_is_made_from_the_listed_photographs_and_no_others(tmp_path, monkeypatch):
     picture = np.random.default_rng(0).random((140, 120, 3), dtype=np.float32)
     photograph_list(monkeypatch, tmp_path, one=picture)
-    (sizes,) = train_start.photographs(tmp_path)
+    (sizes,) = train_start.pictures(tmp_path)
     assert [size.shape for size in sizes] == [(140, 120, 3)]
+    assert train_start.pictures(tmp_path, "drawn") == []
     images.save_values(tmp_path / "one.png", 1 - picture)
     with pytest.raises(SystemExit, match="is not the file of p 1"):
-        train_start.photographs(tmp_path)
+        train_start.pictures(tmp_path)
 
 
 def test_lessons_hide_what_is_wrong_and_trust_what_is_not(tmp_path):
@@ -164,6 +169,48 @@ def test_training_writes_weights_that_a_fit_can_start_from(tmp_path, monkeypatch
     monkeypatch.setattr("dipsop.restoration.predictor._SHIPPED", tmp_path / "pretrained.npz")
     image = picture[:40, :40].astype(np.float32) / 255
     assert np.isfinite(dipsop.restore(image, dipsop.HeldOut(steps=2, rounds=1)).image).all()
+
+
+def test_damage_changes_what_it_says_it_changes_and_leaves_an_eighth_of_the_pictures_alone():
+    clean = 0.2 + 0.6 * np.random.default_rng(0).random((48, 48, 3), dtype=np.float32)
+    clean = (np.rint(255 * clean) / 255).astype(np.float32)
+    random = np.random.default_rng(1)
+    shares = []
+    for _ in range(120):
+        y, hit = damage.damaged(random, clean)
+        assert y.dtype == np.float32
+        assert ((y >= 0) & (y <= 1)).all()
+        if np.array_equal(y, clean):
+            assert not hit.any()
+        elif np.array_equal(y[~hit], clean[~hit]):  # neither JPEG nor blur
+            assert (np.abs(y - clean)[hit] > 1 / 255).all()
+        shares.append(hit.mean())
+    assert 0.06 < np.mean(np.array(shares) == 0) < 0.3
+    assert 0.1 < np.mean(shares) < 0.4
+
+
+def test_a_drawn_page_is_of_few_colours_and_not_empty():
+    random = np.random.default_rng(2)
+    pages = [damage.page(random, 64) for _ in range(20)]
+    assert all(page.shape == (64, 64, 3) and ((page >= 0) & (page <= 1)).all() for page in pages)
+    assert sum(page.std() > 0.05 for page in pages) > 12
+
+
+def test_a_look_goes_on_from_its_checkpoint_and_writes_weights_that_a_fit_looks_by(tmp_path, monkeypatch):
+    picture = np.random.default_rng(0).integers(0, 255, (140, 120, 3)).astype(np.uint8)
+    monkeypatch.setattr(train_look, "CROP", 32)
+    monkeypatch.setattr(train_look, "BATCH", 1)
+    lessons = train_look.Lessons([[picture]], [[picture]], seed=0)
+    out, checkpoint = tmp_path / "look.npz", tmp_path / "look.pt"
+    train_look.train(lessons, train_look.Course(checkpoint), 0.5, 1e-3, out)
+    again = train_look.Course(checkpoint)
+    assert again.steps > 0
+    assert all(map(torch.equal, again.average.parameters(), train_look.Course(checkpoint).average.parameters()))
+    monkeypatch.setattr("look.WEIGHTS", out)
+    y = torch.from_numpy(picture[:40, :40]).permute(2, 0, 1)[None].float() / 255
+    fit = look.LookingFit(y, dipsop.HeldOut(steps=2, rounds=1))
+    assert torch.isfinite(fit.step(0.0))
+    assert fit.detection.context.abs().max() > 0
 
 
 def test_sources_of_the_start_are_all_named_with_a_licence():

@@ -196,14 +196,19 @@ class Detection:
             self.config.least_residual, MOST_RESIDUAL
         )
 
-    def _move(self, residual: Tensor, rows: slice) -> None:
-        """Let u and v of some rows follow the residual P − y from their start; found is |y − P| > λ."""
-        y, scale, corruption = self.y[..., rows, :], self.scale[..., rows, :], self.corruption[..., rows, :]
-        start, rate = self.prior.start(y, scale), 1 / (4 * scale)
+    def _start(self, residual: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Return γ of some rows, by what is known of their values, and the residual as far as it is followed."""
+        y, scale = self.y[..., rows, :], self.scale[..., rows, :]
+        start = self.prior.start(y, scale)
         # What is predicted to be beyond the range is so nearly for certain, whatever b says.
         beyond = torch.where(y >= 1, residual, -residual).clamp_(min=0).mul_(is_extreme(y))
         start.div_((2 - torch.exp(-4 * LEVELS * beyond)).sqrt_())
-        residual = residual.masked_fill(beyond > 0, 0).clamp(-MOST_FOLLOWED * scale, MOST_FOLLOWED * scale)
+        return start, residual.masked_fill(beyond > 0, 0).clamp(-MOST_FOLLOWED * scale, MOST_FOLLOWED * scale)
+
+    def _move(self, residual: Tensor, rows: slice) -> None:
+        """Let u and v of some rows follow the residual P − y from their start; found is |y − P| > λ."""
+        corruption, rate = self.corruption[..., rows, :], 1 / (4 * self.scale[..., rows, :])
+        start, residual = self._start(residual, rows)
         self._begin(corruption, start, rows)
         if self.config.shared_corruption:
             _raise_by_other_channels(corruption, residual, rate)

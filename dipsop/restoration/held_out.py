@@ -116,12 +116,12 @@ class HeldOutFit:
         if self.detection.known:
             return
         begin = time.perf_counter()
-        self.detection.round(*self.look())
+        self.detection.round(*self.predict_hidden())
         self._round_seconds = time.perf_counter() - begin
         self.seconds_aside += self._round_seconds
 
     @torch.no_grad()
-    def look(self) -> tuple[Tensor, Tensor]:
+    def predict_hidden(self) -> tuple[Tensor, Tensor]:
         """Predict every value while it is hidden, and how far off that may be: two tensors of the shape of y."""
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):

@@ -134,7 +134,7 @@ class Series:
         """Return log(p / π) and the residual P − y of every value, by a network that was not trained on this frame."""
         fit = HeldOutFit(y, replace(self.config, seed=(self.config.seed + self.frames) % 2**32, strength=1.0))
         for _ in range(LOOKS):
-            residual, scale = fit.look()
+            residual, scale = fit.predict_hidden()
             fit.detection.update(residual, scale)  # leaves P − y in the place of P
         log_odds = fit.detection.corruption.odds.log_()
         return torch.nn.functional.logsigmoid(log_odds) - fit.detection.prior.share.log(), residual
