@@ -173,7 +173,7 @@ def test_data_that_is_fetched_comes_after_its_progress(tmp_path, served, monkeyp
 
 
 @pytest.mark.parametrize(
-    "noise", ["none", "symmetric:0", "asymmetric:1", *(f"human:{name}" for name in label_noise.HUMAN)]
+    "noise", ["none", "symmetric:0", "symmetric-all:0.5", "asymmetric:1", *(f"human:{name}" for name in label_noise.HUMAN)]
 )
 def test_a_noise_is_known_whatever_the_data(noise):
     label_noise.check(noise)
@@ -181,7 +181,7 @@ def test_a_noise_is_known_whatever_the_data(noise):
         label_noise.check(f"{noise}5x")
 
 
-@pytest.mark.parametrize("kind", [label_noise.symmetric, label_noise.asymmetric])
+@pytest.mark.parametrize("kind", label_noise.DRAWN.values())
 def test_label_noise_is_fixed_by_its_seed(kind):
     true = np.arange(1000) % 10
     assert (kind(true, 10, 0.4, seed=3) == kind(true, 10, 0.4, seed=3)).all()
@@ -196,6 +196,16 @@ def test_symmetric_noise_always_makes_another_class_each_equally_often():
     assert counts[7] == 0
     assert np.delete(counts, 7) == pytest.approx([10_000] * 9, rel=0.05)
     assert (label_noise.symmetric(true, 10, 0.4, seed=0) != 7).mean() == pytest.approx(0.4, abs=0.01)
+
+
+def test_symmetric_noise_among_all_classes_leaves_a_tenth_of_what_it_draws_right():
+    true = np.zeros(90_000, np.int64) + 7
+    noisy = label_noise.symmetric_all(true, 10, 1.0, seed=0)
+    assert np.bincount(noisy, minlength=10) == pytest.approx([9000] * 10, rel=0.05)
+    half = label_noise.symmetric_all(true, 10, 0.5, seed=0)
+    assert (half != 7).mean() == pytest.approx(0.45, abs=0.005)
+    numbered = label_noise.symmetric_all(np.full(1000, -1), 10, 0.5, seed=0)
+    assert (numbered != -1).sum() == 500  # so many are drawn anew, not about so many
 
 
 def test_asymmetric_noise_takes_the_usual_pairs():

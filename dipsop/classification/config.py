@@ -1,5 +1,6 @@
 """Every choice of a training run, and the published recipes: the only home of the defaults. Free of torch."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -72,6 +73,14 @@ class TrainConfig:
             raise ValueError("the network pretrained has no second view for sop+, and a single share")
         if not self.lr > 0:
             raise ValueError(f"lr must be above 0, got {self.lr}")
+
+    def rate_at(self, done: float) -> float:
+        """Return the learning rate when `done`, from 0 to 1, of all steps have been made."""
+        if self.schedule == "one-cycle":
+            return self.lr * min(5 * done + 0.01, 1.25 * (1 - done))
+        if self.schedule == "cosine":
+            return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        return self.lr * 0.1 ** math.floor(3 * done)
 
 
 # As published for CIFAR (arXiv 2202.14026, appendix, and the code beside it): the rates of (u, v).

@@ -12,7 +12,6 @@ from dipsop.files import reason, shown
 
 # truck → automobile, bird → airplane, deer → horse, cat ↔ dog (Patrini et al., CVPR 2017)
 CIFAR10_MAP = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
-DRAWN = ("symmetric", "asymmetric")  # by chance, from a seed
 # Names of the five sets of CIFAR-10N (Wei et al., ICLR 2022), and how its file calls them.
 HUMAN = {
     "aggregate": "aggre_label",
@@ -30,7 +29,8 @@ def apply(data: Dataset, noise: str, seed: int, human_labels: Path | None = None
     ----------
     data : Dataset
     noise : str
-        "symmetric:0.4", "asymmetric:0.4" (the fraction in [0, 1]), "human:worse" or another name in HUMAN, or "none".
+        "symmetric:0.4", "symmetric-all:0.4", "asymmetric:0.4" (the fraction in [0, 1]), "human:worse" or another name
+        in HUMAN, or "none".
     seed : int
         Fixes which labels become wrong.
     human_labels : Path or None
@@ -50,8 +50,7 @@ def apply(data: Dataset, noise: str, seed: int, human_labels: Path | None = None
         raise DataError(f"--noise {noise} is for data whose labels are right: leave it out for your own.")
     kind, _, detail = noise.partition(":")
     if kind in DRAWN:
-        make = symmetric if kind == "symmetric" else asymmetric
-        given = make(data.true, len(data.classes), _fraction(noise, detail), seed)
+        given = DRAWN[kind](data.true, len(data.classes), _fraction(noise, detail), seed)
     elif human_labels is None:
         raise DataError("--noise human needs the labels of CIFAR-10N: name the file with --human-labels.")
     else:
@@ -103,6 +102,21 @@ def symmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
     return np.where(hit, (true + random.integers(1, classes, true.shape)) % classes, true)
 
 
+def symmetric_all(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
+    """Draw a fraction of the labels anew among all classes, as the code of DivideMix, ELR and SOP does.
+
+    Parameters
+    ----------
+    true : int64 (N,), from 0 to classes − 1
+    fraction : float in [0, 1]
+        Of labels drawn anew, exact to one label: by chance one of `classes` of them is the right one again, so that of
+        ten classes 0.5 makes 45 % of the labels wrong.
+    """
+    random = np.random.default_rng(seed)
+    hit = random.permutation(len(true)) < round(fraction * len(true))
+    return np.where(hit, random.integers(0, classes, true.shape), true)
+
+
 def asymmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels:
     """Replace labels with probability `fraction` by the class that theirs is mistaken for.
 
@@ -118,6 +132,10 @@ def asymmetric(true: Labels, classes: int, fraction: float, seed: int) -> Labels
         first = mistaken - mistaken % 5
         mistaken = first + (mistaken - first + 1) % np.minimum(5, classes - first)
     return np.where(hit, mistaken[true], true)
+
+
+# Noises that are drawn by chance, from a seed.
+DRAWN = {"symmetric": symmetric, "symmetric-all": symmetric_all, "asymmetric": asymmetric}
 
 
 def human(path: Path, which: str, true: Labels) -> Labels:

@@ -198,11 +198,12 @@ class Trainer:
             samples = torch.arange(share, len(self.given), self.config.shares)
             orders[share] = samples[torch.randperm(len(samples), generator=randoms[share])].to(self.device)
         sums = torch.zeros(3, device=self.device)
+        steps = self.config.epochs * self.steps_per_epoch
         for step in range(self.steps_per_epoch):
             if stop is not None and stop():
                 return None
             for group in self._optimizer.param_groups:
-                group["lr"] = self.config.lr * self._schedule(self.epochs_done * self.steps_per_epoch + step)
+                group["lr"] = self.config.rate_at((self.epochs_done * self.steps_per_epoch + step) / steps)
             self._optimizer.zero_grad(set_to_none=True)
             for share in self._own_shares:
                 index = orders[share][step * self.share_batch : (step + 1) * self.share_batch]
@@ -253,14 +254,6 @@ class Trainer:
                 losses + self.config.consistency * consistency(weak, strong) + self.config.balance * imbalance(weak)
             )
         return losses, s
-
-    def _schedule(self, step: int) -> float:
-        done = step / (self.config.epochs * self.steps_per_epoch)
-        if self.config.schedule == "one-cycle":
-            return min(5 * done + 0.01, 1.25 * (1 - done))
-        if self.config.schedule == "cosine":
-            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
-        return 0.1 ** math.floor(3 * done)
 
     def test_accuracy(self) -> float:
         """On the test images, seen once and as they are; NaN where there are none."""
