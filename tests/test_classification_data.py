@@ -173,7 +173,8 @@ def test_data_that_is_fetched_comes_after_its_progress(tmp_path, served, monkeyp
 
 
 @pytest.mark.parametrize(
-    "noise", ["none", "symmetric:0", "symmetric-all:0.5", "asymmetric:1", *(f"human:{name}" for name in label_noise.HUMAN)]
+    "noise",
+    ["none", "symmetric:0", "symmetric-all:0.5", "asymmetric:1", *(f"human:{name}" for name in label_noise.HUMAN)],
 )
 def test_a_noise_is_known_whatever_the_data(noise):
     label_noise.check(noise)

@@ -1,0 +1,1 @@
+"""Co-teaching+, DivideMix and ELR+, short and from their papers, to be measured beside SOP."""
