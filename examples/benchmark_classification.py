@@ -1,12 +1,16 @@
 """Methods × label noise × seeds on CIFAR-10: accuracy, how good the list of suspects is, seconds.
 
     python examples/benchmark_classification.py CIFAR --human-labels CIFAR-10_human.pt --out classification
+    python examples/benchmark_classification.py CIFAR --human-labels CIFAR-10_human.pt --out big --images 50000 --papers
 
-CIFAR is a folder with CIFAR-10. The first 10,000 training images, the fast network, the same epochs, schedule and seeds
-for all methods; judged on the 10,000 test images. "Last" is the last epoch, which is the result; "best" is the best
-epoch by the test images, which nobody could have picked. "cleanlab" ranks labels by the probability that a model gives
-them which has not seen them (cross-entropy, five folds; needs the package cleanlab). Runs that the record in --out
-already has are not made again. --jobs 2 makes two runs at a time, each on half of the cores.
+CIFAR is a folder with CIFAR-10. The first training images, the fast network, the same epochs, schedule and seeds for
+all methods; judged on the 10,000 test images. classification_runs.py says what the figures are. "co-teaching+",
+"dividemix" and "elr+" are those of rivals_classification/, two networks each; "cleanlab" ranks labels by the
+probability that a model gives them which has not seen them (cross-entropy, five folds; needs the package cleanlab).
+"symmetric:0.5" takes half of the labels to another class, "symmetric-all:0.5" draws half of them anew among all
+classes, as the papers' code does: 45 % are wrong then. --papers makes the table of the papers, what matters most first.
+A run is in the record of --out when it is done, and is not made again: whatever ends the benchmark, the same command
+goes on with it. --jobs 2 makes two runs at a time, each on half of the cores.
 """
 
 import argparse
@@ -15,64 +19,36 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from benchmark_restoration import machine
+from classification_runs import METHODS, Run, Task, of_the_papers, table
+from rivals_classification.coteaching_plus import CoTeachingPlus
+from rivals_classification.dividemix import DivideMix
+from rivals_classification.elr_plus import ELRPlus
+from rivals_classification.two_networks import TwoNetworks
 
 from dipsop.classification import cifar, label_noise, report
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
+from dipsop.classification.posterior import of_given
 from dipsop.classification.trainer import Trainer
 from dipsop.compute import tune_process
 from dipsop.files import save_json, write_atomically
 
 NOISES = ["symmetric:0.4", "none", "human:worse"]
-METHODS = ["ce", "elr", "sop", "sop+", "cleanlab"]
+OWN = ["ce", "elr", "sop", "sop+", "cleanlab"]
+RIVALS: dict[str, type[TwoNetworks]] = {"co-teaching+": CoTeachingPlus, "dividemix": DivideMix, "elr+": ELRPlus}
 FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Task:
-    """A run to make."""
-
-    method: str
-    noise: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Run(Task):
-    """A run made.
-
-    Attributes
-    ----------
-    given_accuracy, test_accuracy : list of float in [0, 1], one for each epoch
-        Empty without a model of all samples.
-    auroc, average_precision : float, or None where no label is wrong
-        Of the list.
-    seconds : float
-    threads : int
-        The processor cores it had.
-    """
-
-    given_accuracy: list[float]
-    test_accuracy: list[float]
-    auroc: float | None
-    average_precision: float | None
-    seconds: float
-    threads: int
-
-    @property
-    def task(self) -> Task:
-        """The run that was to make."""
-        return Task(self.method, self.noise, self.seed)
+CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,6 +59,7 @@ class Setting:
     images: int
     config: TrainConfig
     human_labels: Path | None = None
+    name: str | None = None  # of the images, where it is to be another than in the record
 
     def data(self, noise: str, seed: int) -> Dataset:
         """The first images, with labels of that noise."""
@@ -101,20 +78,36 @@ def make(task: Task, setting: Setting) -> Run:
     data = setting.data(task.noise, task.seed)
     config = replace(setting.config, seed=task.seed)
     wrong = data.given != data.true
-    given, test = [], []
+    given, test = list[float](), list[float]()
     start = time.perf_counter()
     if task.method == "cleanlab":
         scores = cleanlab_scores(data, config)
+    elif task.method in RIVALS:
+        rival = RIVALS[task.method](data, config, CPU)
+        test = list(told(task, config.epochs, rival.epochs()))
+        scores = 1 - of_given(rival.probabilities(torch.from_numpy(data.images)).cpu().numpy(), data.given)
     else:
-        trainer = Trainer(data, replace(config, method=task.method), torch.device("cpu"))  # type: ignore[arg-type]
-        epochs = list(trainer.epochs())
-        given, test = [epoch.given_accuracy for epoch in epochs], [epoch.test_accuracy for epoch in epochs]
+        trainer = Trainer(data, replace(config, method=task.method), CPU)  # type: ignore[arg-type]
+        figures = ((epoch.given_accuracy, epoch.test_accuracy) for epoch in trainer.epochs())
+        given, test = map(list, zip(*told(task, config.epochs, figures), strict=True))
         s, p = trainer.explained(), trainer.network.probabilities(torch.from_numpy(data.images)).numpy()
         scores = report.doubt(s, p, data.given)
     seconds = time.perf_counter() - start
     quality = (report.auroc(scores, wrong), report.average_precision(scores, wrong)) if wrong.any() else (None, None)
     return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0], average_precision=quality[1],
                seconds=seconds, threads=torch.get_num_threads())  # fmt: skip
+
+
+def told(task: Task, epochs: int, figures: Iterable[T]) -> Iterator[T]:
+    """Pass the figures of epochs on, and say about once in ten minutes how far a run is."""
+    said = time.monotonic()
+    for number, figure in enumerate(figures, 1):
+        if time.monotonic() - said > 600:
+            said = time.monotonic()
+            print(
+                f"{task.noise} {task.method} seed {task.seed}: epoch {number} of {epochs}", file=sys.stderr, flush=True
+            )
+        yield figure
 
 
 def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
@@ -128,7 +121,7 @@ def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
             data, images=data.images[fold != k], given=data.given[fold != k], true=None,
             test_images=data.test_images[:0], test_labels=data.test_labels[:0],
         )  # fmt: skip
-        trainer = Trainer(seen, replace(config, method="ce"), torch.device("cpu"))
+        trainer = Trainer(seen, replace(config, method="ce"), CPU)
         for _ in trainer.epochs():
             pass
         probabilities[fold == k] = trainer.network.probabilities(torch.from_numpy(data.images[fold == k])).cpu().numpy()
@@ -182,7 +175,8 @@ class Record:
         self._read()
         if not self._content:
             share = convolution_share(setting.all(), setting.config)
-            self._content = {**self._shared, **machine("cleanlab"), "convolution_share": share, "runs": []}
+            self._content = {**self._shared, **machine("cleanlab", "scikit-learn")}
+            self._content |= {"convolution_share": share, "runs": []}
 
     @property
     def convolution_share(self) -> float:
@@ -195,17 +189,23 @@ class Record:
         """Those made so far."""
         return [Run(**made) for made in self._content["runs"]]
 
+    def __str__(self) -> str:
+        """What it is of, and the table, as Markdown."""
+        data, config = self._content.get("data", cifar.CIFAR10.name), self._setting.config
+        budget = f"{config.epochs} epochs of the network {config.network}"
+        return f"{data}, the first {self._setting.images:,} images, {budget}.\n\n{table(self.runs)}"
+
     def complete(self, tasks: Sequence[Task], jobs: int) -> None:
         """Make the runs that there are not yet."""
         self._out.mkdir(parents=True, exist_ok=True)
-        self._write_table()  # it may be missing where no run is
+        self._read()
+        self._write()  # also where no run is to make
         for made in make_all([task for task in tasks if task not in self._made()], self._setting, jobs):
             print(made.noise, made.method, "seed", made.seed, f"{made.seconds:.0f} s", file=sys.stderr, flush=True)
             self._read()
             if made.task not in self._made():
                 self._content["runs"].append(asdict(made))
-                save_json(self._path, self._content)
-            self._write_table()
+            self._write()
 
     def _made(self) -> set[Task]:
         return {run.task for run in self.runs}
@@ -217,48 +217,22 @@ class Record:
         if {key: self._content[key] for key in self._shared} != self._shared:
             raise SystemExit(f"{self._out} holds a record of other settings; choose another --out")
 
-    def _write_table(self) -> None:
-        write_atomically(self._out / "classification.md", f"{table(self.runs)}\n".encode())
+    def _write(self) -> None:
+        if self._setting.name is not None:
+            self._content["data"] = self._setting.name
+        save_json(self._path, self._content)
+        write_atomically(self._out / "classification.md", f"{self}\n".encode())
 
 
 def convolution_share(data: Dataset, config: TrainConfig) -> float:
     """Share of the time of an epoch of SOP that is spent in convolutions, on 20 batches."""
     part = replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0]).first(20 * config.batch)
-    epochs = Trainer(part, replace(config, method="sop", epochs=2), torch.device("cpu")).epochs()
+    epochs = Trainer(part, replace(config, method="sop", epochs=2), CPU).epochs()
     next(epochs)  # does not count
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         next(epochs)
     seconds = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
     return float(sum(t for key, t in seconds.items() if "conv" in key) / sum(seconds.values()))
-
-
-def table(runs: Sequence[Run]) -> str:
-    """Mean ± standard deviation over the seeds, and median seconds, as Markdown."""
-    lines = ["| noise | method | last epoch, % | best epoch, % | AUROC | average precision | seconds | seeds |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
-    noises = list(dict.fromkeys(made.noise for made in runs))
-    for noise, method in itertools.product(noises, METHODS):
-        row = [made for made in runs if (made.noise, made.method) == (noise, method)]
-        if not row:
-            continue
-        cells = [
-            spread([100 * made.test_accuracy[-1] for made in row if made.test_accuracy], 1),
-            spread([100 * max(made.test_accuracy) for made in row if made.test_accuracy], 1),
-            spread([made.auroc for made in row if made.auroc is not None], 3),
-            spread([made.average_precision for made in row if made.average_precision is not None], 3),
-            f"{np.median([made.seconds for made in row]):.0f}",
-            str(len(row)),
-        ]
-        lines.append(f"| {noise} | {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation."""
-    if not values:
-        return ""
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
@@ -276,23 +250,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and write DIR/classification.md and DIR/classification.json."""
     parser = parser_of(__doc__)
     parser.add_argument("--human-labels", type=Path, help="CIFAR-10_human.pt")
-    parser.add_argument("--noises", nargs="+", default=NOISES)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--noises", nargs="+", help=f"by default {' '.join(NOISES)}")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help=f"by default {' '.join(OWN)}")
+    parser.add_argument("--papers", action="store_true", help="all of the papers' table, instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--name", help="what the record calls the images: CIFAR-10 (JPEG), if they went through JPEG")
     a = parser.parse_args(arguments)
-    if a.human_labels is None and any(noise.startswith("human") for noise in a.noises):
-        parser.error("--noises human needs --human-labels")
-    if "cleanlab" in a.methods and find_spec("cleanlab") is None:
-        parser.error("--methods cleanlab needs the package cleanlab: install '.[benchmark]', or name other methods")
-    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels))
-    tasks = [
-        Task(method, noise, seed)
-        for seed, noise, method in itertools.product(a.seeds, a.noises, a.methods)
-        if (method, noise) != ("cleanlab", "none")
-    ]
+    if a.papers and (a.noises or a.methods):
+        parser.error("--papers names its noises and methods: leave --noises and --methods out")
+    tasks = of_the_papers(a.seeds) if a.papers else product(a.methods or OWN, a.noises or NOISES, a.seeds)
+    if a.human_labels is None and any(task.noise.startswith("human") for task in tasks):
+        parser.error("noise of people needs --human-labels")
+    for method, package in {"cleanlab": "cleanlab", "dividemix": "sklearn"}.items():
+        if any(task.method == method for task in tasks) and find_spec(package) is None:
+            parser.error(
+                f"the method {method} needs the package {package}: install '.[benchmark]', or name other methods"
+            )
+    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels, a.name))
     record.complete(tasks, a.jobs)
-    print(table(record.runs))
+    print(record)
     print(f"\nOf a step's time {record.convolution_share:.0%} is convolution.")
+
+
+def product(methods: Sequence[str], noises: Sequence[str], seeds: Sequence[int]) -> list[Task]:
+    """Return all runs of these methods, but that cleanlab has no labels to rank where all are right."""
+    tasks = [Task(method, noise, seed) for seed, noise, method in itertools.product(seeds, noises, methods)]
+    return [task for task in tasks if (task.method, task.noise) != ("cleanlab", "none")]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark_classification import Record, Run, Setting, Task, parser_of
+from benchmark_classification import Record, Setting, parser_of
+from classification_runs import Run, Task
 
 from dipsop.classification.config import TrainConfig
 

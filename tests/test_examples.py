@@ -14,6 +14,7 @@ import benchmark_classification
 import benchmark_labels
 import benchmark_restoration
 import damage
+import classification_runs
 import deep_image_prior
 import effective_lambda
 import gallery
@@ -333,9 +334,9 @@ def test_a_failed_run_costs_the_record_no_other(tmp_path, capsys):
     write_cifar10(tmp_path)
     setting = benchmark_classification.Setting(tmp_path, 40, TrainConfig(epochs=1))
     first, second = (benchmark_classification.Record(tmp_path / "out", setting) for _ in range(2))
-    good = [benchmark_classification.Task("ce", "none", seed) for seed in (0, 1)]
+    good = [classification_runs.Task("ce", "none", seed) for seed in (0, 1)]
     with pytest.raises(ValueError, match="no kind of label noise"):
-        first.complete([good[0], benchmark_classification.Task("ce", "loud:0.1", 0)], jobs=2)
+        first.complete([good[0], classification_runs.Task("ce", "loud:0.1", 0)], jobs=2)
     assert "failed: loud:0.1" in capsys.readouterr().err
     second.complete(good, jobs=1)  # begun before the other was written
     runs = json.loads((tmp_path / "out" / "classification.json").read_text())["runs"]
