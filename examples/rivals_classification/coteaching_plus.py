@@ -11,10 +11,9 @@ over S is the whole batch, which is Co-teaching (Han et al., NeurIPS 2018).
 Settings of the public code for CIFAR-10: E_k = 10, E_w = 20 of 200 epochs, batches shared by both networks.
 
 What differs from it: SGD in the schedule of the benchmark in place of Adam; cross-entropy of the logits (its
-disagreement loss takes the softmax twice); the mean over the whole batch in place of the mean over what was chosen,
-so that a batch of little disagreement moves little (Adam hides that there, a gradient of three samples at the rate of
-sixty-four does not here); a batch without disagreement teaches nothing, where its code goes on with all of it for some
-hundred steps; shifts and flips, where it takes images as they are.
+disagreement loss takes the softmax twice), the mean over what was chosen, where it divides by their number once more
+(which Adam does not notice); a batch without disagreement teaches nothing, where its code goes on with all of it for
+some hundred steps; shifts and flips, where it takes images as they are. Tested is the first network alone.
 
 References
 ----------
@@ -64,7 +63,7 @@ class CoTeachingPlus(TwoNetworks):
                 continue
             for which, loss in enumerate(losses):
                 taught = small_losses(losses[1 - which].detach(), among, kept)
-                total += self.step(which, loss[taught].sum() / len(index), epoch + number / len(batches))
+                total += self.step(which, loss[taught].mean(), epoch + number / len(batches))
         return total / len(batches)
 
 
