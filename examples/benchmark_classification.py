@@ -85,7 +85,7 @@ def make(task: Task, setting: Setting) -> Run:
     elif task.method in RIVALS:
         rival = RIVALS[task.method](data, config, CPU)
         test = list(told(task, config.epochs, rival.epochs()))
-        scores = 1 - of_given(rival.probabilities(torch.from_numpy(data.images)).cpu().numpy(), data.given)
+        scores = 1 - of_given(rival.probabilities(torch.from_numpy(data.images), flip=True).cpu().numpy(), data.given)
     else:
         trainer = Trainer(data, replace(config, method=task.method), CPU)  # type: ignore[arg-type]
         figures = ((epoch.given_accuracy, epoch.test_accuracy) for epoch in trainer.epochs())
@@ -104,9 +104,8 @@ def told(task: Task, epochs: int, figures: Iterable[T]) -> Iterator[T]:
     for number, figure in enumerate(figures, 1):
         if time.monotonic() - said > 600:
             said = time.monotonic()
-            print(
-                f"{task.noise} {task.method} seed {task.seed}: epoch {number} of {epochs}", file=sys.stderr, flush=True
-            )
+            run = f"{task.noise} {task.method} seed {task.seed}"
+            print(f"{run}: epoch {number} of {epochs}", file=sys.stderr, flush=True)
         yield figure
 
 

@@ -32,6 +32,7 @@ from test_classification_data import LABELS, human_file, write_cifar10
 from test_features import blobs
 
 import dipsop
+from dipsop.classification import label_noise
 from dipsop.classification.config import TrainConfig
 from dipsop.pictures import images
 from dipsop.pictures.quality import psnr
@@ -328,6 +329,63 @@ def test_classification_benchmark_measures_and_goes_on(tmp_path, capsys):
     others = ["--epochs", "2", "--noises", "none", "--methods", "ce", "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match="other settings"):
         benchmark_classification.main([str(tmp_path), *others])
+
+
+def test_rivals_are_measured_beside_the_others_and_the_record_keeps_the_name_of_the_images(tmp_path):
+    write_cifar10(tmp_path)
+    small = [str(tmp_path), "--images", "40", "--epochs", "2", "--noises", "symmetric-all:0.5", "--seeds", "0"]
+    rest = ["--out", str(tmp_path / "out"), "--methods"]
+    benchmark_classification.main([*small, "--name", "Noise (JPEG)", *rest, "co-teaching+", "dividemix", "elr+"])
+    benchmark_classification.main([*small, *rest, "dividemix"])  # nothing is left to make
+    runs = json.loads((tmp_path / "out" / "classification.json").read_text())["runs"]
+    assert [run["method"] for run in runs] == ["co-teaching+", "dividemix", "elr+"]
+    for run in runs:
+        assert len(run["test_accuracy"]) == 2
+        assert run["given_accuracy"] == []
+        assert 0 <= run["auroc"] <= 1
+    text = (tmp_path / "out" / "classification.md").read_text()
+    assert text.startswith("Noise (JPEG), the first 40 images, 2 epochs of the network fast.")
+
+
+def run_of(method, noise, accuracies, seconds, threads=1, seed=0):
+    return classification_runs.Run(method, noise, seed, [], accuracies, 0.9, 0.8, seconds, threads)
+
+
+def test_the_table_gives_last_epoch_ceiling_best_and_time_in_proportion_to_cross_entropy():
+    half = "symmetric-all:0.5"
+    runs = [
+        *(run_of("ce", "none", [0.5, last], 100, seed=seed) for seed, last in enumerate([0.9, 0.92])),
+        run_of("dividemix", half, [0.85, 0.8], 600),
+        run_of("sop+", half, [0.9], 50, threads=2),
+    ]
+    head, _, *lines = (
+        [cell.strip() for cell in line.split("|")] for line in classification_runs.table(runs).split("\n")
+    )
+    rows = [dict(zip(head, line, strict=True)) for line in lines]
+    assert rows[0]["last epoch, %"] == "91.0 ± 1.4"
+    assert [row["ceiling, %"] for row in rows] == ["91.0"] * 3
+    assert [row["below it"] for row in rows] == ["0.0", "11.0", "1.0"]
+    assert rows[1]["last epoch, %"] == "80.0"
+    assert rows[1]["best epoch, %"] == "85.0"
+    assert rows[1]["× ce"] == "6.0"
+    assert rows[1]["published: × (hours)"] == "6.0 (5.4)"
+    assert (rows[2]["seconds"], rows[2]["× ce"]) == ("50", "")  # cross-entropy has no run on two cores
+
+
+def test_the_papers_table_begins_with_what_matters_and_has_every_noise_that_they_have(tmp_path, capsys):
+    tasks = classification_runs.of_the_papers([0, 1, 2])
+    assert len(tasks) == len(set(tasks)) == 3 * 7 + 3 * 15
+    assert [task.method for task in tasks[:7]] == ["ce", "ce", "co-teaching+", "dividemix", "elr+", "sop", "sop+"]
+    assert [task.noise for task in tasks[:7]] == ["none"] + 6 * ["symmetric-all:0.5"]
+    noises = {task.noise for task in tasks}
+    for noise in noises:
+        label_noise.check(noise)
+    assert {f"{kind}:0.{k}" for kind in ("symmetric", "symmetric-all") for k in (2, 4, 5, 6, 8)} < noises
+    assert {f"human:{name}" for name in label_noise.HUMAN} | {"asymmetric:0.4"} < noises
+    for wrong, complaint in (["--methods", "ce"], "leave --noises"), ([], "--human-labels"):
+        with pytest.raises(SystemExit, match="2"):
+            benchmark_classification.main([str(tmp_path), "--papers", *wrong])
+        assert complaint in capsys.readouterr().err
 
 
 def test_a_failed_run_costs_the_record_no_other(tmp_path, capsys):

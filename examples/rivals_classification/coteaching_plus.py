@@ -42,9 +42,9 @@ class CoTeachingPlus(TwoNetworks):
             raise ValueError("Co-teaching+ has to be told how many labels are wrong: true is None")
         self.wrong = float((data.given != data.true).mean())
 
-    def probabilities(self, images: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor, flip: bool = False) -> Tensor:
         """Return the probabilities (N, classes) of images by the first network alone, as published."""
-        return self.networks[0].probabilities(images, flip=False)
+        return self.networks[0].probabilities(images, flip)
 
     def train(self, epoch: int) -> float:
         """Make one epoch."""

@@ -82,12 +82,18 @@ class TwoNetworks(ABC):
     def train(self, epoch: int) -> float:
         """Make one epoch, from 0, with both networks. Returns a loss of each, added up."""
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probabilities (N, classes) of images, by the mean of the logits of both networks."""
-        logs = [network.probabilities(images, flip=False).clamp(min=1e-30).log() for network in self.networks]
-        return (
-            torch.stack(logs).mean(0).softmax(1)
-        )  # the same: a logarithm differs from its logit by what all classes share
+    def probabilities(self, images: Tensor, flip: bool = False) -> Tensor:
+        """Return the probabilities (N, classes) of images, by the mean of the logits of both networks.
+
+        Parameters
+        ----------
+        images : Tensor (N, 3, H, W), uint8
+        flip : bool
+            By the mean of an image and its mirror image, as lists of suspects are made.
+        """
+        # A logarithm differs from its logit by what all classes share, which softmax takes away again.
+        logs = [network.probabilities(images, flip).clamp(min=1e-30).log() for network in self.networks]
+        return torch.stack(logs).mean(0).softmax(1)
 
     def view(self, index: Tensor, epoch: int) -> Tensor:
         """Return a weak view of some samples, (B, 3, H, W) in [0, 1]; that of the next epoch is mirrored."""
