@@ -13,8 +13,8 @@ import before_after
 import benchmark_classification
 import benchmark_labels
 import benchmark_restoration
-import damage
 import classification_runs
+import damage
 import deep_image_prior
 import effective_lambda
 import gallery

@@ -60,8 +60,8 @@ def classify(
     noise: Annotated[
         str,
         typer.Option(
-            help="Make labels wrong, to try it: symmetric:FRACTION (of wrong labels), symmetric-all:FRACTION (of labels "
-            "drawn anew among all classes, as published), asymmetric:FRACTION, or human:SET with SET one of aggregate, "
+            help="Make labels wrong, to try it: symmetric:FRACTION (that become wrong), symmetric-all:FRACTION (drawn "
+            "anew among all classes, as published), asymmetric:FRACTION, or human:SET with SET one of aggregate, "
             "random1, random2, random3, worse (CIFAR-10N).",
             callback=_known,
         ),
