@@ -31,11 +31,12 @@ from dipsop.pictures import images
 from dipsop.pictures.quality import psnr
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
-from dipsop.restoration.detection import Detection
+from dipsop.restoration.detection import MOST_FOLLOWED, Detection
 from dipsop.restoration.held_out import HeldOutFit
 from dipsop.restoration.local_stats import LEAST_TRUST, ring, weighted_means
 from dipsop.restoration.networks import PredictorUNet
-from dipsop.restoration.prior import trust_of
+from dipsop.restoration.prior import Prior, trust_of
+from dipsop.sop import SparseCorruption
 
 WEIGHTS = Path(__file__).with_suffix(".npz")
 WIDTHS = (32, 48, 64, 64)
@@ -103,10 +104,25 @@ def trained(dtype: Dtype) -> Look:
     return look
 
 
+class ResidualsAlone(Prior):
+    """π and c by what residuals alone say, as the look had them when it was trained: nothing counts twice."""
+
+    def fit(self, corruption: SparseCorruption, residual: Tensor, scale: Tensor) -> None:
+        """See `Prior.fit`; the corruption given is what the look made of it."""
+        alone = SparseCorruption.constant(self.start(self.y, scale))
+        most = MOST_FOLLOWED * scale
+        alone.flow_step(torch.maximum(torch.minimum(residual, most), -most), 1 / (4 * scale))
+        super().fit(alone, residual, scale)
+
+
 class LookingDetection(Detection):
     """A detection to whose start of u and v the look adds what is around."""
 
     context: Tensor | None = None
+
+    def __init__(self, y: Tensor, config: HeldOut) -> None:
+        super().__init__(y, config, first_rounds=config.first_rounds)
+        self.prior = ResidualsAlone(y, config)
 
     def _start(self, residual: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         start, followed = super()._start(residual, rows)
@@ -124,7 +140,7 @@ class LookingFit(HeldOutFit):
 
     def __init__(self, y: Tensor, config: HeldOut) -> None:
         super().__init__(y, config)
-        self.detection = LookingDetection(y, config, first_rounds=config.first_rounds)
+        self.detection = LookingDetection(y, config)
         self._look = trained(config.dtype)
 
     @torch.no_grad()
