@@ -51,7 +51,7 @@ PICTURES = [SAMPLES / f"{name}.png" for name in ("astronaut", "chelsea", "coffee
 CORRUPTIONS = [
     *("salt-and-pepper:0.3", "salt-and-pepper:0.5", "salt-and-pepper:0.7"),
     *("random-valued:0.1", "random-valued:0.3", "random-valued:0.5"),
-    *("random-valued:0.3:shared", "random-valued:0.3:grey", "scratches", "none"),
+    *("random-valued:0.3:shared", "random-valued:0.3:grey", "scratches", "soft-scratches", "none"),
 ]
 QUICK = cast(dipsop.HeldOut, dipsop.PRESETS["quick"])
 DIP = cast(dipsop.WholeImage, dipsop.PRESETS["dip"])
@@ -191,6 +191,8 @@ def in_words(corruption: str) -> str:
     extra = {"shared": ", whole pixels", "grey": ", grey pictures"}
     if kind == "scratches":
         return "scratches and lettering, 5 % of the pixels"
+    if kind == "soft-scratches":
+        return "the same, soft-edged and half-transparent"
     if not details:
         return kind
     return f"{kind} {float(details[0]):.0%}".replace("%", " %") + "".join(extra[d] for d in details[1:])
