@@ -53,6 +53,10 @@ CORRUPTIONS = [
     *("random-valued:0.1", "random-valued:0.3", "random-valued:0.5"),
     *("random-valued:0.3:shared", "random-valued:0.3:grey", "scratches", "soft-scratches", "none"),
 ]
+STROKES = {
+    "scratches": "scratches and lettering, 5 % of the pixels",
+    "soft-scratches": "the same, soft-edged and half-transparent",
+}
 QUICK = cast(dipsop.HeldOut, dipsop.PRESETS["quick"])
 DIP = cast(dipsop.WholeImage, dipsop.PRESETS["dip"])
 FITS: dict[str, Config] = {
@@ -99,10 +103,8 @@ def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, N
         clean = (np.rint(255 * luma) / 255).astype(np.float32)
     if kind == "none":
         values, mask = clean, np.zeros(clean.shape, bool)
-    elif kind == "scratches":
-        values, mask = noise.scratches_and_lettering(clean, seed=seed)
-    elif kind == "soft-scratches":
-        values, mask = noise.soft_scratches_and_lettering(clean, seed=seed)
+    elif kind in STROKES:
+        values, mask = noise.scratches_and_lettering(clean, seed=seed, soft=kind == "soft-scratches")
     else:
         values, mask = noise.MODELS[kind](clean, float(details[0]), seed, shared="shared" in details)
     return clean, (np.rint(values * 255) / 255).astype(np.float32), np.broadcast_to(mask, clean.shape)
@@ -189,12 +191,8 @@ def in_words(corruption: str) -> str:
     """Name a corruption as a reader would."""
     kind, *details = corruption.split(":")
     extra = {"shared": ", whole pixels", "grey": ", grey pictures"}
-    if kind == "scratches":
-        return "scratches and lettering, 5 % of the pixels"
-    if kind == "soft-scratches":
-        return "the same, soft-edged and half-transparent"
     if not details:
-        return kind
+        return STROKES.get(kind, kind)
     return f"{kind} {float(details[0]):.0%}".replace("%", " %") + "".join(extra[d] for d in details[1:])
 
 

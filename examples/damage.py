@@ -16,6 +16,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from dipsop.pictures import noise
+
 Picture = NDArray[np.float32]
 LEAST_CHANGE = 1.5 / 255  # what is changed by less is no corruption
 LEAST_CHANGE_SCANNED = 8 / 255  # the same where JPEG and blur spread what is changed
@@ -52,8 +54,8 @@ def noisy(random: Generator, picture: Picture, most: float) -> Picture:
     height, width, channels = picture.shape
     share = 10 ** random.uniform(-4, -1.5) if random.random() < 0.3 else 0.02 + (most - 0.02) * random.random() ** 1.5
     whole = channels == 1 or random.random() < 0.35
-    values = _values(random, picture.shape, whole)
-    if len(np.unique(values[:8, :8])) < 12 and not {0.0, 1.0} <= set(np.unique(values)):
+    values, is_coloured = _values(random, picture.shape, whole)
+    if is_coloured:
         share = 0.7 * share  # of one colour: were there more of it than of the picture, it would be the picture
     hit = random.random((height, width, 1 if whole else channels)) < share
     if random.random() < 0.08:  # dead pixels come in pairs and clusters, too
@@ -61,18 +63,20 @@ def noisy(random: Generator, picture: Picture, most: float) -> Picture:
     return np.where(hit, values, picture).astype(np.float32)
 
 
-def _values(random: Generator, shape: tuple[int, ...], whole: bool) -> NDArray[np.float64]:
+def _values(random: Generator, shape: tuple[int, ...], whole: bool) -> tuple[NDArray[np.float64], bool]:
+    """Return values of noise, and whether they are of one colour or a few."""
     kind = random.random()
     if kind < 0.55:
         low, high = (0.0, 1.0) if random.random() < 0.8 else np.sort(random.random(2))
-        return random.uniform(low, high, shape)
+        return random.uniform(low, high, shape), False
     shape = (*shape[:2], 1) if whole else shape
     if kind < 0.8:
-        return np.where(random.random(shape) < random.choice((0.5, 0.5, 0.0, 1.0, 0.8)), 1.0, 0.0)
+        drawn, white = random.random(shape), random.choice((0.5, 0.5, 0.0, 1.0, 0.8))
+        return np.where(drawn < white, 1.0, 0.0), white in (0, 1)
     levels = random.random((int(random.integers(1, 5)), shape[2]))
     # In channels that are hit one by one, each takes its own of these levels.
     chosen = random.integers(len(levels), size=shape)
-    return np.take_along_axis(levels, chosen.reshape(-1, shape[2]), 0).reshape(shape)
+    return np.take_along_axis(levels, chosen.reshape(-1, shape[2]), 0).reshape(shape), levels.size < 12
 
 
 def marked(random: Generator, picture: Picture) -> Picture:
@@ -119,10 +123,7 @@ def _width(random: Generator) -> float:
 def _curve(random: Generator, size: tuple[int, int], bend: float) -> list[tuple[float, float]]:
     """A Bézier curve through the canvas, from anywhere about it to anywhere."""
     ends = random.uniform(-0.3, 1.3, (2, 2))
-    bends = ends[0] + (ends[1] - ends[0]) * [[1 / 3], [2 / 3]] + random.normal(0, bend, (2, 2))
-    t = np.linspace(0, 1, 40)[:, None]
-    curve = (1 - t) ** 3 * ends[0] + 3 * (1 - t) ** 2 * t * bends[0] + 3 * (1 - t) * t**2 * bends[1] + t**3 * ends[1]
-    return [(x * size[0], y * size[1]) for x, y in curve]
+    return [(x * size[0], y * size[1]) for x, y in noise.curve(random, ends, bend, 40)]
 
 
 def scratch(random: Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], finer: int) -> None:

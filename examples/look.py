@@ -32,16 +32,18 @@ from dipsop.pictures.quality import psnr
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import MOST_FOLLOWED, Detection
+from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit
-from dipsop.restoration.local_stats import LEAST_TRUST, ring, weighted_means
+from dipsop.restoration.local_stats import LEAST_TRUST, corrected_scale, ring
 from dipsop.restoration.networks import PredictorUNet
-from dipsop.restoration.prior import Prior, trust_of
+from dipsop.restoration.predictor import load_weights
+from dipsop.restoration.prior import FIRST_SHARE, MOST_SHARE, Prior, trust_of
 from dipsop.sop import SparseCorruption
 
 WEIGHTS = Path(__file__).with_suffix(".npz")
 WIDTHS = (32, 48, 64, 64)
 CHANNELS = 3
-FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.3, 1e-4, 0.8  # π
+LEAST_SHARE = 1e-4  # π; its first and its largest are those of a detection
 LEAST_SCALE, MOST_SCALE = 0.006, 0.3  # b
 MOST_RESIDUAL = 10.0  # in units of b
 MOST_ALONE = 5.0  # log-odds that residuals alone come to: the network is to be able to overrule them
@@ -84,12 +86,11 @@ class Look(nn.Module):
 
 def by_residuals(y: Tensor, trust: Tensor, predicted: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return the log-odds of every value alone, b corrected by the residuals around and π fitted; and that b."""
-    residual, share = (y - predicted).abs(), torch.tensor(FIRST_SHARE, device=y.device)
+    residual, share = predicted - y, torch.tensor(FIRST_SHARE, device=y.device)
     window = ring(2.0, 5, y.device)
     for _ in range(2):
-        seen, said = weighted_means([residual, scale], trust + LEAST_TRUST, window)
-        b = (scale * seen / said.clamp(min=1e-4)).clamp(LEAST_SCALE, MOST_SCALE)
-        log_odds = residual / b + (2 * b * share / (1 - share)).log()
+        b = corrected_scale(scale, residual, trust + LEAST_TRUST, window).clamp(LEAST_SCALE, MOST_SCALE)
+        log_odds = residual.abs() / b + (2 * b * share / (1 - share)).log()
         trust = torch.sigmoid(-log_odds)
         share = (1 - trust.mean((1, 2, 3), keepdim=True)).clamp(LEAST_SHARE, MOST_SHARE)
     return log_odds.clamp(max=MOST_ALONE), b
@@ -98,8 +99,7 @@ def by_residuals(y: Tensor, trust: Tensor, predicted: Tensor, scale: Tensor) -> 
 def trained(dtype: Dtype) -> Look:
     """Return the network with the weights that lie beside this file."""
     look = Look(dtype)
-    with np.load(WEIGHTS, allow_pickle=False) as weights:
-        look.load_state_dict({name: torch.from_numpy(weights[name].astype(np.float32)) for name in weights.files})
+    look.load_state_dict(load_weights(WEIGHTS))
     look.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
     return look
 
@@ -111,7 +111,7 @@ class ResidualsAlone(Prior):
         """See `Prior.fit`; the corruption given is what the look made of it."""
         alone = SparseCorruption.constant(self.start(self.y, scale))
         most = MOST_FOLLOWED * scale
-        alone.flow_step(torch.maximum(torch.minimum(residual, most), -most), 1 / (4 * scale))
+        alone.flow_step(residual.clamp(-most, most), 1 / (4 * scale))
         super().fit(alone, residual, scale)
 
 
@@ -130,9 +130,7 @@ class LookingDetection(Detection):
             return start, followed
         # No residual is followed further than the network has seen: else it could not overrule one.
         most = self.scale[..., rows, :] * (MOST_ALONE - 2 * start.log()).clamp_(min=0)
-        return start.mul_(torch.exp(self.context[..., rows, :] / 2)), torch.maximum(
-            torch.minimum(followed, most), -most
-        )
+        return start.mul_(torch.exp(self.context[..., rows, :] / 2)), followed.clamp(-most, most)
 
 
 class LookingFit(HeldOutFit):
@@ -190,7 +188,7 @@ def main() -> None:
             top, left = ((length - a.crop) // 2 for length in values.shape[:2])
             values = values[top : top + a.crop, left : left + a.crop]
         clean, y, _ = corrupted(values, a.corruption, seed=0)
-        truth, seen = (torch.from_numpy(part).permute(2, 0, 1)[None].contiguous() for part in (clean, y))
+        truth, seen = (as_tensor(part, torch.device("cpu")) for part in (clean, y))
         for name, fit in (("without", HeldOutFit), ("with", LookingFit)):
             print(f"{path.name} {a.corruption} {name:8}{course(fit(seen, config), a.steps, truth)}", flush=True)
 

@@ -4,8 +4,8 @@
 
 PHOTOGRAPHS holds the files that train_start.csv lists, as for train_start.py. Over crops of them, and over drawn pieces
 of print, all the damage of damage.py is laid, or none; what is learned is which values it changed, from what a fit
-knows when it looks: the predictions of the shipped weights. It goes on from its checkpoint if
-there is one, or from the weights beside look.py.
+knows when it looks: the predictions of the shipped weights. It goes on from its checkpoint if there is one, or
+from the weights beside look.py.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from damage import damaged, page
 from look import WEIGHTS, Look, trained
 from numpy.typing import NDArray
-from train_start import LIST, pictures
+from train_start import LIST, LUMA, cut, exposed, pictures, turned
 
 from dipsop.compute import tune_process
 from dipsop.restoration.local_stats import first_guess
@@ -55,9 +55,8 @@ class Lessons:
         kind = random.random()
         crop = self._crop(self.drawn if kind < DRAWN else self.photographs)
         clean = page(random, CROP) if kind < DRAWN / 2 else crop
-        is_grey = random.random() < 0.15
-        if is_grey:
-            clean = clean @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        if random.random() < 0.15:
+            clean = clean @ LUMA
         y, hit = damaged(random, clean)
         return np.broadcast_to(y, (CROP, CROP, 3)).copy(), np.broadcast_to(hit, (CROP, CROP, 3)).copy()
 
@@ -67,18 +66,13 @@ class Lessons:
         sizes = pictures[random.integers(len(pictures))]
         picture = sizes[random.integers(len(sizes))]
         # Most of most photographs is smooth, and soon learned: half of the time the most detailed of three crops.
-        crop = max((self._cut(picture) for _ in range(random.choice((1, 3)))), key=_detail).astype(np.float32) / 255
-        crop = crop[:: random.choice((-1, 1)), :: random.choice((-1, 1))]
-        crop = crop.transpose(1, 0, 2) if random.random() < 0.5 else crop
+        piece = max((cut(random, picture, CROP) for _ in range(random.choice((1, 3)))), key=_detail)
+        crop = turned(random, piece).astype(np.float32) / 255
         if random.random() < 0.5:
             crop = crop[..., random.permutation(3)]
         if random.random() < 0.3:  # of which a part is clipped, as in real pictures
-            crop = np.exp(random.normal(0, 0.25)) * crop ** np.exp(random.normal(0, 0.35)) + random.normal(0, 0.1)
+            crop = exposed(random, crop)
         return crop.clip(0, 1).astype(np.float32)
-
-    def _cut(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        row, column = (self.random.integers(length - CROP + 1) for length in picture.shape[:2])
-        return picture[row : row + CROP, column : column + CROP]
 
 
 def _detail(crop: NDArray[np.uint8]) -> float:
@@ -105,10 +99,8 @@ class Eye:
         value, scale = torch.zeros_like(y), torch.zeros_like(y)
         for k in range(parts):
             prediction = self.predictor(y, trust * (part != k))
-            value, scale = (
-                torch.where(part == k, prediction.value, value),
-                torch.where(part == k, prediction.scale, scale),
-            )
+            value = torch.where(part == k, prediction.value, value)
+            scale = torch.where(part == k, prediction.scale, scale)
         return value.clamp(0, 1), scale
 
 

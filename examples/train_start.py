@@ -22,6 +22,7 @@ import hashlib
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, loss,
 LIST = Path(__file__).with_suffix(".csv")
 SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
 LR, WARMUP, AVERAGING = 1e-3, 500, 0.999
+LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 Pictures = NDArray[np.float32]
 
 
@@ -55,8 +57,8 @@ def pictures(folder: Path, kind: str = "photograph") -> list[list[NDArray[np.uin
                 picture = opened.convert("RGB")
             shorter = min(picture.size)
             # Made smaller by a quarter or more, the traces of JPEG and of the sensor's colour mosaic are gone.
-            shrinks = [side / shorter for side in SIDES if kind != "drawn" and side <= 0.72 * shorter]
-            shrinks = shrinks or [1.0]
+            sides = () if kind == "drawn" else SIDES
+            shrinks = [side / shorter for side in sides if side <= 0.72 * shorter] or [1.0]
             sizes.append(
                 [np.asarray(picture.resize(_scaled(picture.size, k), Image.Resampling.LANCZOS)) for k in shrinks]
             )
@@ -65,6 +67,24 @@ def pictures(folder: Path, kind: str = "photograph") -> list[list[NDArray[np.uin
 
 def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return round(size[0] * factor), round(size[1] * factor)
+
+
+def cut(random: np.random.Generator, picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a square of that side out of a picture, from anywhere."""
+    row, column = (random.integers(length - side + 1) for length in picture.shape[:2])
+    return picture[row : row + side, column : column + side]
+
+
+def turned(random: np.random.Generator, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a crop (H, W, 3) under one of the eight flips and transposes."""
+    crop = crop[:: random.choice((-1, 1)), :: random.choice((-1, 1))]
+    return crop.transpose(1, 0, 2) if random.random() < 0.5 else crop
+
+
+def exposed(random: np.random.Generator, crop: NDArray[Any]) -> NDArray[Any]:
+    """Return a crop with values in [0, 1] in another light, not clipped yet."""
+    light: NDArray[Any] = np.exp(random.normal(0, 0.25)) * crop ** np.exp(random.normal(0, 0.35))
+    return light + random.normal(0, 0.1)
 
 
 class Lessons:
@@ -111,16 +131,13 @@ class Lessons:
         random = self.random
         sizes = self.photographs[random.integers(len(self.photographs))]
         picture = sizes[random.integers(len(sizes))]
-        row, column = (random.integers(length - self.crop + 1) for length in picture.shape[:2])
-        crop = picture[row : row + self.crop, column : column + self.crop].astype(np.float32) / 255
-        crop = crop[:: random.choice((-1, 1)), :: random.choice((-1, 1))]
-        crop = crop.transpose(1, 0, 2) if random.random() < 0.5 else crop
+        crop = turned(random, cut(random, picture, self.crop)).astype(np.float32) / 255
         is_grey = random.random() < 0.12
         if is_grey:
-            crop = np.repeat(crop @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, 2)
+            crop = np.repeat(crop @ LUMA, 3, 2)
         crop = crop[..., random.permutation(3)]
         if random.random() < 0.4:  # of which a part is clipped, as in real pictures
-            crop = np.exp(random.normal(0, 0.25)) * crop ** np.exp(random.normal(0, 0.35)) + random.normal(0, 0.1)
+            crop = exposed(random, crop)
         return (np.rint(255 * crop.clip(0, 1)) / 255).astype(np.float32).transpose(2, 0, 1), is_grey
 
     def _wrong_values(self, shape: tuple[int, ...], is_grey: bool) -> NDArray[np.float64]:

@@ -11,12 +11,11 @@ from dipsop.pictures import noise
 from dipsop.pictures.images import load
 from dipsop.restoration.config import PRESETS
 from dipsop.restoration.detection import Detection
+from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit
 from dipsop.restoration.prior import trust_of
 
-
-def as_tensor(picture):
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("share", "at_most"), [(0.05, 0.9), (0.3, 0.95)])
@@ -24,9 +23,9 @@ def test_the_trained_look_is_nearer_to_the_truth_than_residuals_alone(share, at_
     """Of random values on a piece of a picture that it has not seen, by the first predictions of a fit."""
     clean = load(IMAGES / "astronaut.png").values[180:276, 180:276]
     y = (np.rint(255 * noise.random_valued(clean, share, 0)[0]) / 255).astype(np.float32)
-    fit = HeldOutFit(as_tensor(y), PRESETS["quick"])
+    fit = HeldOutFit(as_tensor(y, CPU), PRESETS["quick"])
     alone, context = look.trained("float32")(fit.y, trust_of(fit.detection.corruption), *fit.predict_hidden())
-    hit = as_tensor(np.abs(y - clean) > 1.5 / 255).float()
+    hit = as_tensor((np.abs(y - clean) > 1.5 / 255).astype(np.float32), CPU)
     entropy = F.binary_cross_entropy_with_logits
     assert entropy(alone + context, hit) < at_most * entropy(alone, hit)
 

@@ -1,17 +1,13 @@
 """Corruption models: the bits that the formulas say, and the sample files made by them."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dipsop.pictures.images import load
-from dipsop.pictures.noise import (
-    random_valued,
-    salt_and_pepper,
-    scratches_and_lettering,
-    soft_scratches_and_lettering,
-)
+from dipsop.pictures.noise import random_valued, salt_and_pepper, scratches_and_lettering
 from dipsop.pictures.picture import quantized
 
 IMAGES = Path(__file__).parent.parent / "images"
@@ -72,7 +68,7 @@ def test_random_values_are_uniform():
     assert counts == pytest.approx(np.full(10, counts.mean()), rel=0.1)
 
 
-STROKES = [scratches_and_lettering, soft_scratches_and_lettering]
+STROKES = [scratches_and_lettering, partial(scratches_and_lettering, soft=True)]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +115,7 @@ def test_scratches_and_lettering_cover_about_the_fraction_in_few_colours(shape):
 @pytest.mark.parametrize("shape", [(128, 96, 3), (128, 96), (96, 128, 1)])
 def test_soft_strokes_lie_between_the_picture_and_their_colour_and_are_faint_at_their_edges(shape):
     x = np.full(shape, 0.5, np.float32)
-    corrupted, mask = soft_scratches_and_lettering(x, 1)
+    corrupted, mask = scratches_and_lettering(x, 1, soft=True)
     assert 0.05 <= mask.mean() < 0.12
     assert np.array_equal(corrupted[~mask], x[~mask])
     assert ((corrupted >= 0) & (corrupted <= 1)).all()

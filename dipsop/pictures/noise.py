@@ -90,8 +90,8 @@ MODELS = {"salt-and-pepper": salt_and_pepper, "random-valued": random_valued}
 """The models that take a fraction, by the names that the command line has for them."""
 
 
-def scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.05) -> Corrupted:
-    """Draw thin scratches and lettering over a picture, each in one random colour.
+def scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.05, soft: bool = False) -> Corrupted:
+    """Draw scratches and lettering over a picture, each in one random colour.
 
     Parameters
     ----------
@@ -101,44 +101,9 @@ def scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.
         The same seed gives the same drawing, as long as Pillow draws curves and letters in the same way.
     fraction : float, [0, 0.5]
         The share of pixels to draw over. The last stroke goes beyond it, by more the smaller the picture is.
-
-    Returns
-    -------
-    corrupted : ndarray of float32
-        Of the shape of the image.
-    mask : ndarray of bool
-        Of the shape of the image, true on all channels of a pixel that was drawn over.
-
-    Raises
-    ------
-    ValueError
-        An image that is not of floats in [0, 1], or a fraction outside [0, 0.5].
-    """
-    _check(image, fraction, 0.5)
-    rng = np.random.default_rng(seed)
-    corrupted = image.astype(np.float32)
-    height, width = image.shape[:2]
-    drawn = np.zeros((height, width), bool)
-    while drawn.mean() < fraction:
-        stroke = _scratch(rng, height, width) if rng.random() < 0.7 else _lettering(rng, height, width)
-        corrupted[stroke] = rng.random(image.shape[2:])
-        drawn |= stroke
-    return corrupted, np.broadcast_to(drawn.reshape(_shape(image, shared=True)), image.shape).copy()
-
-
-def soft_scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float = 0.05) -> Corrupted:
-    """Draw scratches and lettering as real ones are: up to six pixels wide, with soft edges, half-transparent.
-
-    Each is drawn four times as large and made smaller, in one random colour, at a strength between 0.4 and 1.
-
-    Parameters
-    ----------
-    image : ndarray of float, (H, W) or (H, W, C)
-        Values in [0, 1].
-    seed : int
-        The same seed gives the same drawing, as long as Pillow draws curves and letters in the same way.
-    fraction : float, [0, 0.5]
-        The share of pixels to draw over. The last stroke goes beyond it, by more the smaller the picture is.
+    soft : bool
+        Draw them as real ones are: up to six pixels wide instead of three, with soft edges, at a strength between 0.4
+        and 1. Each is drawn four times as large and made smaller.
 
     Returns
     -------
@@ -155,29 +120,55 @@ def soft_scratches_and_lettering(image: NDArray[Any], seed: int, fraction: float
     _check(image, fraction, 0.5)
     rng = np.random.default_rng(seed)
     corrupted = image.astype(np.float32)
-    height, width = image.shape[:2]
-    drawn = np.zeros((height, width), bool)
+    lay = _lay_soft_stroke if soft else _lay_stroke
+    drawn = np.zeros(image.shape[:2], bool)
     while drawn.mean() < fraction:
-        draw = _scratch if rng.random() < 0.7 else _lettering
-        finer = draw(rng, FINER * height, FINER * width, FINER)
-        cover = finer.reshape(height, FINER, width, FINER).mean((1, 3), dtype=np.float32)
-        opacity = (rng.uniform(0.4, 1) * cover).reshape(_shape(image, shared=True)).astype(np.float32)
-        corrupted += opacity * (rng.random(image.shape[2:]).astype(np.float32) - corrupted)
-        drawn |= cover > 0
+        drawn |= lay(rng, corrupted)
     return corrupted, np.broadcast_to(drawn.reshape(_shape(image, shared=True)), image.shape).copy()
 
 
+def _lay_stroke(rng: np.random.Generator, picture: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Draw a stroke or a word over a picture. Returns where, (H, W)."""
+    stroke = _stroke(rng, *picture.shape[:2])
+    picture[stroke] = rng.random(picture.shape[2:])
+    return stroke
+
+
+def _lay_soft_stroke(rng: np.random.Generator, picture: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Draw a soft-edged, half-transparent one over a picture. Returns where, (H, W)."""
+    height, width = picture.shape[:2]
+    finer = _stroke(rng, FINER * height, FINER * width, FINER)
+    cover = finer.reshape(height, FINER, width, FINER).mean((1, 3), dtype=np.float32)
+    opacity = (rng.uniform(0.4, 1) * cover).reshape(_shape(picture, shared=True)).astype(np.float32)
+    picture += opacity * (rng.random(picture.shape[2:]).astype(np.float32) - picture)
+    covered: NDArray[np.bool_] = cover > 0
+    return covered
+
+
+def _stroke(rng: np.random.Generator, height: int, width: int, finer: int = 1) -> NDArray[np.bool_]:
+    draw = _scratch if rng.random() < 0.7 else _lettering
+    return draw(rng, height, width, finer)
+
+
+def curve(
+    rng: np.random.Generator, ends: NDArray[np.float64], bend: float = 0.08, points: int = 65
+) -> NDArray[np.float64]:
+    """Return points (N, 2) of a Bézier curve between two ends (2, 2), whose two control points are off by `bend`."""
+    bends = ends[0] + (ends[1] - ends[0]) * [[1 / 3], [2 / 3]] + rng.normal(0, bend, (2, 2))
+    t = np.linspace(0, 1, points)[:, None]
+    between: NDArray[np.float64] = (
+        (1 - t) ** 3 * ends[0] + 3 * (1 - t) ** 2 * t * bends[0] + 3 * (1 - t) * t**2 * bends[1] + t**3 * ends[1]
+    )
+    return between
+
+
 def _scratch(rng: np.random.Generator, height: int, width: int, finer: int = 1) -> NDArray[np.bool_]:
-    """Draw a curve from anywhere to anywhere: a Bézier curve with two control points.
+    """Draw a curve from anywhere to anywhere.
 
     It is 1 to 3 pixels wide; where it is drawn finer, to be made smaller, 1 to 6.
     """
-    ends = rng.random((2, 2))
-    bends = ends[0] + (ends[1] - ends[0]) * [[1 / 3], [2 / 3]] + rng.normal(0, 0.08, (2, 2))
-    t = np.linspace(0, 1, 65)[:, None]
-    curve = (1 - t) ** 3 * ends[0] + 3 * (1 - t) ** 2 * t * bends[0] + 3 * (1 - t) * t**2 * bends[1] + t**3 * ends[1]
     canvas = Image.new("1", (width, height))
-    points = np.rint(curve * (width - 1, height - 1)).astype(int)
+    points = np.rint(curve(rng, rng.random((2, 2))) * (width - 1, height - 1)).astype(int)
     ImageDraw.Draw(canvas).line([(int(x), int(y)) for x, y in points], fill=1, width=_stroke_width(rng, finer))
     return np.array(canvas)
 

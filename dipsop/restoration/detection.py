@@ -38,7 +38,7 @@ from torch import Tensor
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
-from dipsop.restoration.local_stats import LEAST_TRUST, bands, first_guess, ring, weighted_means
+from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, first_guess, ring
 from dipsop.restoration.prior import LEVELS, Prior, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
@@ -190,8 +190,7 @@ class Detection:
         around = slice(max(0, rows.start - reach), rows.stop + reach)
         wrong = torch.maximum(self.by_row[..., around, :], self.by_column) > 1
         weight = trust_of(self.corruption[..., around, :]).masked_fill_(wrong, 0) + LEAST_TRUST
-        seen, said = weighted_means([residual[..., around, :].abs(), scale[..., around, :]], weight, self._window)
-        b = scale[..., around, :] * seen / said.clamp(min=1e-4)
+        b = corrected_scale(scale[..., around, :], residual[..., around, :], weight, self._window)
         return b[..., rows.start - around.start :, :][..., : rows.stop - rows.start, :].clamp(
             self.config.least_residual, MOST_RESIDUAL
         )

@@ -56,6 +56,12 @@ def weighted_means(values: Sequence[Tensor], weight: Tensor, window: Tensor) -> 
     return [(s + nothing * v.mean()) / (total + nothing) for s, v in zip(sums, values, strict=True)]
 
 
+def corrected_scale(scale: Tensor, residual: Tensor, weight: Tensor, window: Tensor) -> Tensor:
+    """Return a scale, times the ratio of the mean residual |P − y| around to the mean of what is said of it."""
+    seen, said = weighted_means([residual.abs(), scale], weight, window)
+    return scale * seen / said.clamp(min=1e-4)
+
+
 def weighted_median(values: Tensor, weight: Tensor, window: Tensor, levels: int = 32) -> Tensor:
     """Median of the surroundings, from the local distribution function at `levels` levels, interpolated in between.
 

@@ -129,7 +129,12 @@ def pretrained_weights(channels: int, widths: Sequence[int]) -> dict[str, Tensor
     """
     if channels not in (1, SHIPPED_CHANNELS) or tuple(widths) != SHIPPED_WIDTHS:
         return None
-    with np.load(_SHIPPED, allow_pickle=False) as weights:
+    return load_weights(_SHIPPED)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read what `save_weights` wrote, in float32."""
+    with np.load(path, allow_pickle=False) as weights:
         return {name: torch.from_numpy(weights[name].astype(np.float32)) for name in weights.files}
 
 
