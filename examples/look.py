@@ -30,6 +30,7 @@ from dipsop.compute import Dtype, autocast, tune_process
 from dipsop.pictures import images
 from dipsop.pictures.quality import psnr
 from dipsop.pictures.tiles import TILE, tiles
+from dipsop.restoration import structure
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import MOST_FOLLOWED, Detection
 from dipsop.restoration.fit import as_tensor
@@ -46,6 +47,7 @@ CHANNELS = 3
 LEAST_SHARE = 1e-4  # π; its first and its largest are those of a detection
 LEAST_SCALE, MOST_SCALE = 0.006, 0.3  # b
 MOST_RESIDUAL = 10.0  # in units of b
+VOUCHED = 1.0  # what the look adds at least to the log-odds of what it takes for damage
 MOST_ALONE = 5.0  # log-odds that residuals alone come to: the network is to be able to overrule them
 LOOKED_AT = (1, 2, 3, 5, 10, 25, 50, 100, 200, 400)  # steps
 
@@ -131,6 +133,17 @@ class LookingDetection(Detection):
         # No residual is followed further than the network has seen: else it could not overrule one.
         most = self.scale[..., rows, :] * (MOST_ALONE - 2 * start.log()).clamp_(min=0)
         return start.mul_(torch.exp(self.context[..., rows, :] / 2)), followed.clamp(-most, most)
+
+    def _leave_print_alone(self) -> None:
+        """Ask whether it is print only of what the look does not vouch for: it has seen print, and strokes on it."""
+        if self.context is None:
+            return super()._leave_print_alone()
+        vouched = self.context > VOUCHED
+        trust = trust_of(self.corruption).masked_fill_(vouched, 1)
+        if structure.clusters(trust) > self._most_clustered:
+            self._make_certain(~vouched, 0.0)
+            self.prior.forget(structure.LEAST_CLUSTERED)
+        return None
 
 
 class LookingFit(HeldOutFit):

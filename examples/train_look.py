@@ -1,11 +1,12 @@
 """Train the look of look.py: a network that says of every value what its surroundings say of its being corrupted.
 
-    python examples/train_look.py PHOTOGRAPHS --minutes 600 --checkpoint look.pt
+    python examples/train_look.py PHOTOGRAPHS --rounds ROUNDS --minutes 600 --checkpoint look.pt
 
 PHOTOGRAPHS holds the files that train_start.csv lists, as for train_start.py. Over crops of them, and over drawn pieces
 of print, all the damage of damage.py is laid, or none; what is learned is which values it changed, from what a fit
-knows when it looks: the predictions of the shipped weights. It goes on from its checkpoint if there is one, or
-from the weights beside look.py.
+knows when it looks: at its first look the predictions of the shipped weights; at later ones those of weights that have
+learned the picture, which look_rounds.py keeps in ROUNDS. It goes on from its checkpoint if there is one, or from the
+weights beside look.py.
 """
 
 import argparse
@@ -39,14 +40,15 @@ Pictures = list[list[NDArray[np.uint8]]]
 
 
 class Lessons:
-    """Draws batches of (y, hit), each (BATCH, 3, CROP, CROP)."""
+    """Draws batches of (y, hit), each (N, 3, side, side)."""
 
-    def __init__(self, photographs: Pictures, drawn: Pictures, seed: int) -> None:
-        self.photographs, self.drawn, self.random = photographs, drawn, np.random.default_rng(seed)
+    def __init__(self, photographs: Pictures, drawn: Pictures, seed: int, side: int = CROP) -> None:
+        self.photographs, self.drawn, self.side = photographs, drawn, side
+        self.random = np.random.default_rng(seed)
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, count: int = BATCH) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what is seen, and 1 where it is corrupted."""
-        lessons = [self._lesson() for _ in range(BATCH)]
+        lessons = [self._lesson() for _ in range(count)]
         y, hit = (torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in zip(*lessons, strict=True))
         return y.contiguous(), hit.float().contiguous()
 
@@ -54,19 +56,21 @@ class Lessons:
         random = self.random
         kind = random.random()
         crop = self._crop(self.drawn if kind < DRAWN else self.photographs)
-        clean = page(random, CROP) if kind < DRAWN / 2 else crop
+        clean = page(random, self.side) if kind < DRAWN / 2 else crop
         if random.random() < 0.15:
             clean = clean @ LUMA
         y, hit = damaged(random, clean)
-        return np.broadcast_to(y, (CROP, CROP, 3)).copy(), np.broadcast_to(hit, (CROP, CROP, 3)).copy()
+        return np.broadcast_to(y, (self.side, self.side, 3)).copy(), np.broadcast_to(
+            hit, (self.side, self.side, 3)
+        ).copy()
 
     def _crop(self, pictures: Pictures) -> NDArray[np.float32]:
-        """Return a crop (CROP, CROP, 3), flipped, colours in another order, exposed anew."""
+        """Return a crop (side, side, 3), flipped, colours in another order, exposed anew."""
         random = self.random
         sizes = pictures[random.integers(len(pictures))]
         picture = sizes[random.integers(len(sizes))]
         # Most of most photographs is smooth, and soon learned: half of the time the most detailed of three crops.
-        piece = max((cut(random, picture, CROP) for _ in range(random.choice((1, 3)))), key=_detail)
+        piece = max((cut(random, picture, self.side) for _ in range(random.choice((1, 3)))), key=_detail)
         crop = turned(random, piece).astype(np.float32) / 255
         if random.random() < 0.5:
             crop = crop[..., random.permutation(3)]
@@ -78,6 +82,30 @@ class Lessons:
 def _detail(crop: NDArray[np.uint8]) -> float:
     green = crop[::2, :, 1].astype(np.int16)
     return float(np.abs(np.diff(green, axis=1)).mean())
+
+
+class Rounds:
+    """Draws from what the look saw at the rounds of whole fits (look_rounds.py)."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.fits = [dict(np.load(file)) for file in sorted(folder.glob("*.npz"))]
+        self.random = np.random.default_rng(seed)
+
+    def draw(self) -> tuple[torch.Tensor, ...]:
+        """Return y, trust, prediction, its scale and hit, each (BATCH, 3, CROP, CROP), float32."""
+        parts = zip(*(self._crops() for _ in range(BATCH)), strict=True)
+        return tuple(torch.from_numpy(np.stack(part)) for part in parts)
+
+    def _crops(self) -> list[NDArray[np.float32]]:
+        """One crop of all five, flipped and transposed, the colours in another order."""
+        random = self.random
+        fit = self.fits[random.integers(len(self.fits))]
+        k = random.integers(len(fit["trust"]))
+        top, left = random.integers(fit["y"].shape[1] - CROP + 1, size=2)
+        colours, back, axes = random.permutation(3), random.choice((-1, 1), 2), random.choice(([0, 1, 2], [0, 2, 1]))
+        pictures = [fit["y"] / np.float32(255), *(fit[name][k] for name in ("trust", "value", "scale")), fit["hit"]]
+        crops = [picture[colours, top : top + CROP, left : left + CROP] for picture in pictures]
+        return [crop[:, :: back[0], :: back[1]].transpose(axes).astype(np.float32) for crop in crops]
 
 
 class Eye:
@@ -111,7 +139,14 @@ def loss(look: Look, eye: Eye, y: torch.Tensor, hit: torch.Tensor, second: bool)
         with torch.no_grad():
             alone, context = look(y, trust, *eye.predict(y, trust))
             trust = torch.sigmoid(-alone - context)
-    alone, context = look(y, trust, *eye.predict(y, trust))
+    return loss_of_round(look, y, trust, *eye.predict(y, trust), hit)
+
+
+def loss_of_round(
+    look: Look, y: torch.Tensor, trust: torch.Tensor, value: torch.Tensor, scale: torch.Tensor, hit: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of the log-odds of one look."""
+    alone, context = look(y, trust, value, scale)
     return F.binary_cross_entropy_with_logits(alone + context, hit)
 
 
@@ -144,10 +179,13 @@ class Course:
             torch.save({**parts, "steps": self.steps, "seconds": self.seconds}, temporary)
             temporary.replace(self.checkpoint)
 
-    def step(self, y: torch.Tensor, hit: torch.Tensor, lr: float) -> tuple[float, bool]:
-        """Take one step; returns the loss, and whether it was that of a second look."""
-        second = self.steps % 3 == 2
-        value = loss(self.look, self.eye, y, hit, second)
+    def step(self, lessons: Lessons, rounds: Rounds | None, lr: float) -> tuple[float, int]:
+        """Take one step; returns the loss, and whether it was that of a first look, a second, or one in a fit."""
+        kind = (2, 0, 2, 1)[self.steps % 4] if rounds else int(self.steps % 3 == 2)
+        if rounds and kind == 2:
+            value = loss_of_round(self.look, *rounds.draw())
+        else:
+            value = loss(self.look, self.eye, *lessons.draw(), second=kind == 1)
         self.optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.look.parameters(), 0.5)
@@ -158,24 +196,21 @@ class Course:
         with torch.no_grad():
             for mean, weight in zip(self.average.parameters(), self.look.parameters(), strict=True):
                 mean.lerp_(weight, max(1 - AVERAGING, 10 / (self.steps + 10)))
-        return float(value.detach()), second
+        return float(value.detach()), kind
 
 
-def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
+def train(lessons: Lessons, rounds: Rounds | None, course: Course, seconds: float, lr: float, out: Path) -> None:
     """Train for so many seconds more; the rate falls over the last half of them. Everything is written as it goes."""
-    start, saved, before, means = time.monotonic(), 0.0, course.seconds, [0.0, 0.0]
+    start, saved, before, means = time.monotonic(), 0.0, course.seconds, [0.0, 0.0, 0.0]
     while (now := time.monotonic() - start) < seconds:
-        y, hit = lessons.draw()
-        value, second = course.step(y, hit, lr * min(1, 2 * (1 - now / seconds) + 0.01))
-        means[second] = value if means[second] == 0 else 0.98 * means[second] + 0.02 * value
+        value, kind = course.step(lessons, rounds, lr * min(1, 2 * (1 - now / seconds) + 0.01))
+        means[kind] = value if means[kind] == 0 else 0.99 * means[kind] + 0.01 * value
         course.seconds = before + now
         if now > saved + 120:
             saved = now
             course.save(out)
-            print(
-                f"{course.steps} steps, {course.seconds:.0f} s: loss {means[0]:.4f}, second look {means[1]:.4f}",
-                flush=True,
-            )
+            said = "first look {:.4f}, second {:.4f}, in fits {:.4f}".format(*means)
+            print(f"{course.steps} steps, {course.seconds:.0f} s: loss of {said}", flush=True)
     course.save(out)
 
 
@@ -183,6 +218,7 @@ def main() -> None:
     """Read the photographs and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path, help=f"folder with the files that {LIST.name} lists")
+    parser.add_argument("--rounds", type=Path, help="folder that look_rounds.py filled")
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
@@ -192,7 +228,8 @@ def main() -> None:
     tune_process()
     torch.manual_seed(a.seed)
     lessons = Lessons(pictures(a.photographs), pictures(a.photographs, "drawn"), a.seed)
-    train(lessons, Course(a.checkpoint), 60 * a.minutes, a.lr, a.out)
+    rounds = Rounds(a.rounds, a.seed) if a.rounds else None
+    train(lessons, rounds, Course(a.checkpoint), 60 * a.minutes, a.lr, a.out)
 
 
 if __name__ == "__main__":

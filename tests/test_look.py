@@ -1,10 +1,14 @@
 """The look on trial: the log-odds that residuals come to alone, and what the trained network knows beyond them."""
 
+from dataclasses import replace
+
 import look
+import look_rounds
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import train_look
 from test_noise import IMAGES
 
 from dipsop.pictures import noise
@@ -76,3 +80,27 @@ def test_what_is_around_multiplies_the_odds_of_u_and_v_up_to_where_residuals_are
     log_odds = plain.corruption.odds.log().clamp(max=look.MOST_ALONE) + context
     torch.testing.assert_close(looking.corruption.odds.log(), log_odds, rtol=1e-3, atol=1e-3)
     assert torch.equal(looking.found, looking.corruption.odds > 1)
+
+
+def test_a_fit_keeps_what_the_look_saw_at_every_round():
+    y = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(4))
+    config = replace(PRESETS["quick"], steps=4, rounds=1, crop=32, batch=1, dtype="float32")
+    fit = look_rounds.RecordedFit(y, config, looks=True)
+    for step in range(4):
+        fit.step(step / 4)
+    assert len(fit.seen) == config.first_rounds
+    (trust, value, scale), later = fit.seen[0], fit.seen[-1]
+    torch.testing.assert_close(trust, trust_of(HeldOutFit(y, config).detection.corruption))
+    assert value.shape == scale.shape == y.shape
+    assert not torch.equal(later[1], value)
+
+
+def test_crops_of_a_round_lie_upon_each_other(tmp_path):
+    """Whatever flip and order of colours: all five are made of one picture here."""
+    y = np.random.default_rng(5).integers(0, 256, (3, 100, 110)).astype(np.uint8)
+    alike = (y / np.float32(255)).astype(np.float16)[None]
+    np.savez(tmp_path / "0.npz", y=y, hit=y > 127, trust=alike, value=alike, scale=alike)
+    seen, *others, hit = train_look.Rounds(tmp_path, seed=6).draw()
+    for other in others:
+        torch.testing.assert_close(other, seen, atol=1e-3, rtol=0)
+    assert torch.equal(hit > 0, seen > 0.5)
