@@ -205,7 +205,7 @@ def test_a_look_goes_on_from_its_checkpoint_and_writes_weights_that_a_fit_looks_
     monkeypatch.setattr(train_look, "BATCH", 1)
     lessons = train_look.Lessons([[picture]], [[picture]], seed=0)
     out, checkpoint = tmp_path / "look.npz", tmp_path / "look.pt"
-    train_look.train(lessons, train_look.Course(checkpoint), 0.5, 1e-3, out)
+    train_look.train(lessons, None, train_look.Course(checkpoint), 0.5, 1e-3, out)
     again = train_look.Course(checkpoint)
     assert again.steps > 0
     assert all(map(torch.equal, again.average.parameters(), train_look.Course(checkpoint).average.parameters()))
