@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dipsop.restoration.config import DetectionConfig
-from dipsop.restoration.detection import Detection
+from dipsop.restoration.detection import LEAST_PROBABILITY, Detection
 from dipsop.restoration.local_stats import bands
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
@@ -190,6 +190,23 @@ def test_a_detection_goes_on_from_its_u_and_v_bit_for_bit():
         detection.round(clean.clone() + 0.01, torch.full_like(y, 0.03))
     assert torch.equal(again.corruption.u, whole.corruption.u)
     assert torch.equal(again.corruption.v, whole.corruption.v)
+
+
+def test_the_posterior_mean_is_nearer_to_the_clean_values_than_the_prediction_alone_where_corruption_was_found():
+    """Of values drawn from the mixture; and the observation stays, bit for bit, where corruption is unlikely."""
+    random, shape, b = np.random.default_rng(1), (1, 3, 128, 128), 0.03
+    predicted = torch.full(shape, 0.5)
+    clean = torch.from_numpy(random.laplace(0.5, b, shape)).float().clamp(0.01, 0.99)
+    bad = torch.from_numpy(random.random(shape) < 0.3)
+    y = torch.where(bad, torch.from_numpy(random.random(shape)).float(), clean)
+    detection = Detection(y, DetectionConfig())
+    detection.update(predicted.clone(), torch.full(shape, b), iterations=20)
+    mean, found = detection.posterior_mean(predicted), detection.found
+    unlikely = trust_of(detection.corruption) > 1 - LEAST_PROBABILITY
+    assert torch.equal(mean[unlikely], y[unlikely])
+    for where in (found, ~found & ~unlikely):
+        instead = torch.where(found, predicted, y)
+        assert (mean - clean).square()[where].mean() < 0.97 * (instead - clean).square()[where].mean()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])

@@ -63,7 +63,7 @@ def restore(
 ) -> None:
     """Take sparse corruption out of pictures: no mask, no noise level, no iteration to stop at.
 
-    Values in which no corruption is found stay as they are, bit for bit. Ctrl-C writes the result so far, a second one
+    Values that are likely to be clean stay as they are, bit for bit. Ctrl-C writes the result so far, a second one
     leaves at once. Of several pictures, those whose results are there are skipped; a run that was killed goes on.
     A TIFF of several pages is restored page by page. With - a picture comes from standard input or goes to standard
     output.

@@ -197,7 +197,7 @@ def _put(work: Work, piece: Tile, restoration: Restoration) -> None:
     if work.job.network_output:
         work.canvas.put(piece, restoration.network_output, np.ones_like(found), found)
     else:
-        work.canvas.put(piece, restoration.image, found, found)
+        work.canvas.put(piece, restoration.image, restoration.image != work.canvas.values(piece), found)
     work.lambdas.append(restoration.effective_lambda)
     work.seconds += restoration.seconds
 

@@ -44,6 +44,7 @@ from dipsop.sop import SparseCorruption, effective_lambda
 
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 HALF_LEVEL = 0.5 / (LEVELS - 1)
+LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, bit for bit
 # How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
 MOST_FOLLOWED = 50.0
 # What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
@@ -144,6 +145,17 @@ class Detection:
             if before is not None and (before & self.found).sum() >= lasting * before.sum():
                 self._make_certain(before, math.inf)
             self.prior.fit(self.corruption, residual, self.scale)
+
+    def posterior_mean(self, network_output: Tensor) -> Tensor:
+        """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where that is small.
+
+        That has the least squared error. Most of what was found is so for certain, and p = 1. Where nothing was found
+        in all of the picture, it stays as it is.
+        """
+        if not self.found.any():
+            return self.y.clone()
+        probability = trust_of(self.corruption).neg_().add_(1)
+        return torch.lerp(self.y, network_output, probability.masked_fill_(probability < LEAST_PROBABILITY, 0))
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""

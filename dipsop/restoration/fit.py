@@ -37,6 +37,7 @@ class Fit(Protocol):
     def step(self, done: float) -> Tensor: ...  # noqa: D102
     def network_output(self, flips: int | None = None) -> Tensor: ...  # noqa: D102
     def found(self) -> Tensor: ...  # noqa: D102
+    def restored(self, network_output: Tensor) -> Tensor: ...  # noqa: D102
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption: ...  # noqa: D102
     def effective_lambda(self) -> float | None: ...  # noqa: D102
     def rates(self) -> str: ...  # noqa: D102
@@ -51,7 +52,9 @@ class Restoration:
     Attributes
     ----------
     image : float32 array, the shape of the observation, in [0, 1]
-        The observation where no corruption was found, bit for bit, and the network's output elsewhere.
+        The posterior mean of the clean value, p·f + (1 − p)·y with the probability p of corruption; the observation,
+        bit for bit, where p is below 0.1, and everywhere if nothing was found. (In a whole-image fit, which knows no p:
+        f where corruption was found.)
     network_output : the same shape, in [0, 1]
         f alone.
     sparse_corruption : the same shape
@@ -120,7 +123,7 @@ class Step:
 
     def preview(self) -> NDArray[np.float32]:
         """The picture as it stands, by one look instead of the mean of eight: an eighth of the time."""
-        return self._array(torch.where(self._fit.found(), self._fit.network_output(flips=1), self._fit.y))
+        return self._array(self._fit.restored(self._fit.network_output(flips=1)))
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the fit depends on, for `iter_restore(..., state=...)`: tensors and numbers."""
@@ -130,12 +133,11 @@ class Step:
         """Return the picture as it stands, and why this was the last step."""
         f = self._fit.network_output()
         s = self._fit.sparse_corruption(f).value.expand_as(f)
-        found = self._fit.found()
         return Restoration(
-            image=self._array(torch.where(found, f, self._fit.y)),
+            image=self._array(self._fit.restored(f)),
             network_output=self._array(f),
             sparse_corruption=self._array(s),
-            corrupted=self._array(found),
+            corrupted=self._array(self._fit.found()),
             effective_lambda=self._fit.effective_lambda(),
             steps=self.iteration,
             seconds=self.seconds,

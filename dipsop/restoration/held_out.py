@@ -154,6 +154,10 @@ class HeldOutFit:
         """Where corruption was found, bool (1, C, H, W)."""
         return self.detection.found
 
+    def restored(self, network_output: Tensor) -> Tensor:
+        """The posterior mean of the clean value, given f."""
+        return self.detection.posterior_mean(network_output)
+
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v), given f."""
         return self.detection.sparse_corruption(network_output)

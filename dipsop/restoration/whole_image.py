@@ -100,6 +100,10 @@ class WholeImageFit:
         found = self.corruption.value.abs() > FOUND
         return (found.any(1, keepdim=True) if self.config.shared_corruption else found).expand_as(self.y)
 
+    def restored(self, network_output: Tensor) -> Tensor:
+        """The observation, and f where corruption was found."""
+        return torch.where(self.found(), network_output, self.y)
+
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) as they stand."""
         return self.corruption
