@@ -1,6 +1,6 @@
 """What goes wrong with pictures, drawn at random: noise, dead pixels and lines, strokes, lettering, dust; and print.
 
-For training alone (train_look.py); what is measured on is dipsop's own noise (dipsop/pictures/noise.py) and real
+For training alone (look_rounds.py); what is measured on is dipsop's own noise (dipsop/pictures/noise.py) and real
 damage. All on float32 arrays (H, W, C) in [0, 1].
 """
 
@@ -26,8 +26,8 @@ SIGNS = string.ascii_letters + string.digits + string.punctuation
 WORDS = ("the", "of", "and", "to", "in", "that", "is", "was", "for", "it", "with", "his", "but", "from", "which")
 
 
-def damaged(random: Generator, clean: Picture) -> tuple[Picture, NDArray[np.bool_]]:
-    """Return (y, hit): a picture with damage of a random kind, or none, and which values it changed.
+def damaged(random: Generator, clean: Picture) -> tuple[Picture, Picture, NDArray[np.bool_]]:
+    """Return (y, x, hit): a picture with damage of a random kind, or none; without it; which values it changed.
 
     What is scanned after the damage goes through JPEG or a small blur with it.
     """
@@ -39,14 +39,14 @@ def damaged(random: Generator, clean: Picture) -> tuple[Picture, NDArray[np.bool
     y, clean = _levels(y), _levels(clean)
     after = random.random()
     if kind < 0.78 or after > 0.4:
-        return y, np.abs(y - clean) > LEAST_CHANGE
+        return y, clean, np.abs(y - clean) > LEAST_CHANGE
     if after < 0.25:
         quality = int(random.integers(75, 98))
         y, clean = _jpeg(y, quality), _jpeg(clean, quality)
     else:
         sigma = random.uniform(0.3, 0.8)
         y, clean = _blurred(y, sigma), _blurred(clean, sigma)
-    return y, np.abs(y - clean) > LEAST_CHANGE_SCANNED
+    return y, clean, np.abs(y - clean) > LEAST_CHANGE_SCANNED
 
 
 def noisy(random: Generator, picture: Picture, most: float) -> Picture:

@@ -1,16 +1,16 @@
-"""Train the look of look.py: a network that says of every value what its surroundings say of its being corrupted.
+"""Train the look: a network that says what the surroundings of a value say of its being corrupted.
 
-    python examples/train_look.py PHOTOGRAPHS --rounds ROUNDS --minutes 600 --checkpoint look.pt
+    python examples/train_look.py ROUNDS --minutes 600 --checkpoint look.pt --out dipsop/restoration/look.npz
 
-PHOTOGRAPHS holds the files that train_start.csv lists, as for train_start.py. Over crops of them, and over drawn pieces
-of print, all the damage of damage.py is laid, or none; what is learned is which values it changed, from what a fit
-knows when it looks: at its first look the predictions of the shipped weights; at later ones those of weights that have
-learned the picture, which look_rounds.py keeps in ROUNDS. It goes on from its checkpoint if there is one, or from the
-weights beside look.py.
+ROUNDS holds what the look sees at every round of whole fits (look_rounds.py): at the first one predictions of the
+shipped weights, at later ones those of weights that have learned the picture. Every twentieth fit is held back; by them
+a line tells at the end how near pictures come to the truth by residuals alone and with the look. It goes on from its
+checkpoint if there is one, or from the weights at --out.
 """
 
 import argparse
 import copy
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,145 +18,99 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from damage import damaged, page
-from look import WEIGHTS, Look, trained
 from numpy.typing import NDArray
-from train_start import LIST, LUMA, cut, exposed, pictures, turned
+from torch import Tensor
 
 from dipsop.compute import tune_process
-from dipsop.restoration.local_stats import first_guess
-from dipsop.restoration.predictor import (
-    SHIPPED_CHANNELS,
-    SHIPPED_WIDTHS,
-    HeldOutPredictor,
-    pretrained_weights,
-    save_weights,
-)
+from dipsop.restoration.look import MOST_ALONE, Look
+from dipsop.restoration.predictor import load_weights, save_weights
 
-LR, WARMUP, AVERAGING = 2e-3, 100, 0.998
-CROP, BATCH = 96, 4
-DRAWN = 0.16  # share of crops that are print or drawing
-Pictures = list[list[NDArray[np.uint8]]]
-
-
-class Lessons:
-    """Draws batches of (y, hit), each (N, 3, side, side)."""
-
-    def __init__(self, photographs: Pictures, drawn: Pictures, seed: int, side: int = CROP) -> None:
-        self.photographs, self.drawn, self.side = photographs, drawn, side
-        self.random = np.random.default_rng(seed)
-
-    def draw(self, count: int = BATCH) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is seen, and 1 where it is corrupted."""
-        lessons = [self._lesson() for _ in range(count)]
-        y, hit = (torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) for part in zip(*lessons, strict=True))
-        return y.contiguous(), hit.float().contiguous()
-
-    def _lesson(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        random = self.random
-        kind = random.random()
-        crop = self._crop(self.drawn if kind < DRAWN else self.photographs)
-        clean = page(random, self.side) if kind < DRAWN / 2 else crop
-        if random.random() < 0.15:
-            clean = clean @ LUMA
-        y, hit = damaged(random, clean)
-        return np.broadcast_to(y, (self.side, self.side, 3)).copy(), np.broadcast_to(
-            hit, (self.side, self.side, 3)
-        ).copy()
-
-    def _crop(self, pictures: Pictures) -> NDArray[np.float32]:
-        """Return a crop (side, side, 3), flipped, colours in another order, exposed anew."""
-        random = self.random
-        sizes = pictures[random.integers(len(pictures))]
-        picture = sizes[random.integers(len(sizes))]
-        # Most of most photographs is smooth, and soon learned: half of the time the most detailed of three crops.
-        piece = max((cut(random, picture, self.side) for _ in range(random.choice((1, 3)))), key=_detail)
-        crop = turned(random, piece).astype(np.float32) / 255
-        if random.random() < 0.5:
-            crop = crop[..., random.permutation(3)]
-        if random.random() < 0.3:  # of which a part is clipped, as in real pictures
-            crop = exposed(random, crop)
-        return crop.clip(0, 1).astype(np.float32)
-
-
-def _detail(crop: NDArray[np.uint8]) -> float:
-    green = crop[::2, :, 1].astype(np.int16)
-    return float(np.abs(np.diff(green, axis=1)).mean())
+LR, WARMUP, AVERAGING = 7e-4, 100, 0.998  # at 2e-3 it goes astray after some thousand steps
+CROP, BATCH = 128, 3
+HELD_BACK = 20
+LEAST_ERROR = 1e-6  # of a picture, squared, in the mean: what lies below is as good as none
+Part = dict[str, NDArray[Any]]
 
 
 class Rounds:
-    """Draws from what the look saw at the rounds of whole fits (look_rounds.py)."""
+    """What the look saw in some fits, round by round.
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.fits = [dict(np.load(file)) for file in sorted(folder.glob("*.npz"))]
+    Parameters
+    ----------
+    files : list of Path
+    seed : int
+    """
+
+    def __init__(self, files: list[Path], seed: int) -> None:
+        self.fits: list[Part] = [dict(np.load(file)) for file in files]
         self.random = np.random.default_rng(seed)
 
-    def draw(self) -> tuple[torch.Tensor, ...]:
-        """Return y, trust, prediction, its scale and hit, each (BATCH, 3, CROP, CROP), float32."""
-        parts = zip(*(self._crops() for _ in range(BATCH)), strict=True)
-        return tuple(torch.from_numpy(np.stack(part)) for part in parts)
+    def draw(self) -> dict[str, Tensor]:
+        """Return crops, flipped, transposed, the colours in another order: each part (BATCH, 3, CROP, CROP)."""
+        crops = [self._crop() for _ in range(BATCH)]
+        return {name: torch.cat([crop[name] for crop in crops]) for name in crops[0]}
 
-    def _crops(self) -> list[NDArray[np.float32]]:
-        """One crop of all five, flipped and transposed, the colours in another order."""
+    def whole(self, last: bool) -> list[dict[str, Tensor]]:
+        """Return the first or the last round of every fit, each part (1, 3, H, W)."""
+        return [_seen(fit, -1 if last else 0) for fit in self.fits]
+
+    def _crop(self) -> dict[str, Tensor]:
         random = self.random
         fit = self.fits[random.integers(len(self.fits))]
-        k = random.integers(len(fit["trust"]))
-        top, left = random.integers(fit["y"].shape[1] - CROP + 1, size=2)
-        colours, back, axes = random.permutation(3), random.choice((-1, 1), 2), random.choice(([0, 1, 2], [0, 2, 1]))
-        pictures = [fit["y"] / np.float32(255), *(fit[name][k] for name in ("trust", "value", "scale")), fit["hit"]]
-        crops = [picture[colours, top : top + CROP, left : left + CROP] for picture in pictures]
-        return [crop[:, :: back[0], :: back[1]].transpose(axes).astype(np.float32) for crop in crops]
+        parts = _seen(fit, int(random.integers(len(fit["alone"]))))
+        height, width = fit["y"].shape[1:]
+        top, left = int(random.integers(height - CROP + 1)), int(random.integers(width - CROP + 1))
+        colours, axes = random.permutation(3).tolist(), [a for a in (2, 3) if random.random() < 0.5]
+        upright = random.random() < 0.5
+
+        def turned(part: Tensor) -> Tensor:
+            part = part[:, colours, top : top + CROP, left : left + CROP].flip(axes)
+            return part if upright else part.transpose(2, 3)
+
+        return {name: turned(part) for name, part in parts.items()}
 
 
-class Eye:
-    """What a fit shows the look: predictions by the shipped weights, made while the values are hidden."""
-
-    def __init__(self) -> None:
-        weights = pretrained_weights(SHIPPED_CHANNELS, SHIPPED_WIDTHS)
-        assert weights is not None
-        predictor = HeldOutPredictor(SHIPPED_CHANNELS, SHIPPED_WIDTHS).requires_grad_(False)
-        predictor.load_state_dict(weights)
-        self.predictor = predictor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @torch.no_grad()
-    def predict(self, y: torch.Tensor, trust: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predict every value, a half or a third of them at a time, and how far off that may be."""
-        parts = 2 if torch.rand(()) < 0.8 else 3
-        # Where whole pixels are corrupted, a fit hides whole pixels.
-        part = torch.randint(parts, (len(y), int(torch.randint(2, ())) * 2 + 1, *y.shape[2:])).expand_as(y)
-        value, scale = torch.zeros_like(y), torch.zeros_like(y)
-        for k in range(parts):
-            prediction = self.predictor(y, trust * (part != k))
-            value = torch.where(part == k, prediction.value, value)
-            scale = torch.where(part == k, prediction.scale, scale)
-        return value.clamp(0, 1), scale
+def _seen(fit: Part, k: int) -> dict[str, Tensor]:
+    """One round of a fit as float32 tensors (1, 3, H, W)."""
+    parts = {name: fit[name] / np.float32(255) for name in ("y", "clean")}
+    parts |= {"hit": fit["hit"], **{name: fit[name][k] for name in ("predicted", "scale", "alone")}}
+    return {name: torch.from_numpy(part.astype(np.float32))[None] for name, part in parts.items()}
 
 
-def loss(look: Look, eye: Eye, y: torch.Tensor, hit: torch.Tensor, second: bool) -> torch.Tensor:
-    """Cross-entropy of the log-odds of a first look, or of a second that goes by the first."""
-    trust = first_guess(y)
-    if second:
-        with torch.no_grad():
-            alone, context = look(y, trust, *eye.predict(y, trust))
-            trust = torch.sigmoid(-alone - context)
-    return loss_of_round(look, y, trust, *eye.predict(y, trust), hit)
+def error(log_odds: Tensor, parts: dict[str, Tensor]) -> Tensor:
+    """How far p·f + (1 − p)·y will be off the clean picture, squared, in the mean over each: (N,).
+
+    f is not P, the prediction at hand: that of the middle of a stroke goes by the rest of it, and is the stroke again,
+    as long as the stroke is not found. Where it was found, f is off by what b says, 2b² in the mean of the square.
+    """
+    probability = torch.sigmoid(log_odds)
+    off, usual = (parts["predicted"] - parts["clean"]).square(), 2 * parts["scale"].square()
+    kept = (1 - probability).square() * (parts["y"] - parts["clean"]).square()
+    found = kept + probability.square() * torch.minimum(off, usual)
+    false_alarm = probability.square() * torch.maximum(off, usual)
+    return torch.where(parts["hit"] > 0, found, false_alarm).mean((1, 2, 3))
 
 
-def loss_of_round(
-    look: Look, y: torch.Tensor, trust: torch.Tensor, value: torch.Tensor, scale: torch.Tensor, hit: torch.Tensor
-) -> torch.Tensor:
-    """Cross-entropy of the log-odds of one look."""
-    alone, context = look(y, trust, value, scale)
-    return F.binary_cross_entropy_with_logits(alone + context, hit)
+def log_odds(look: Look, parts: dict[str, Tensor]) -> Tensor:
+    """Those of residuals alone, as the look knows them, and what it adds."""
+    alone = parts["alone"].clamp(-MOST_ALONE, MOST_ALONE)
+    context: Tensor = look(*(parts[name] for name in ("y", "predicted", "scale")), alone)
+    return alone + context
+
+
+def loss(look: Look, parts: dict[str, Tensor]) -> Tensor:
+    """The logarithm of every picture's error, as decibels count it; and the cross-entropy of every value."""
+    said = log_odds(look, parts)
+    off = (error(said, parts) + LEAST_ERROR).log().mean()
+    return 0.2 * off + F.binary_cross_entropy_with_logits(said, parts["hit"])
 
 
 class Course:
     """A training that can go on: the network, its running mean, the optimizer."""
 
-    def __init__(self, checkpoint: Path | None) -> None:
+    def __init__(self, checkpoint: Path | None, weights: Path) -> None:
         self.look = Look()
         self.look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.eye = Eye()
         self.average = copy.deepcopy(self.look).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.look.parameters(), fused=True)
         self.steps, self.seconds, self.checkpoint = 0, 0.0, checkpoint
@@ -166,9 +120,9 @@ class Course:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.steps, self.seconds = state["steps"], state["seconds"]
-        elif WEIGHTS.exists():
+        elif weights.exists():
             for network in (self.look, self.average):
-                network.load_state_dict(trained("auto").state_dict())
+                network.load_state_dict(load_weights(weights))
 
     def save(self, out: Path) -> None:
         """Write the mean weights, and all that is needed to go on."""
@@ -179,13 +133,9 @@ class Course:
             torch.save({**parts, "steps": self.steps, "seconds": self.seconds}, temporary)
             temporary.replace(self.checkpoint)
 
-    def step(self, lessons: Lessons, rounds: Rounds | None, lr: float) -> tuple[float, int]:
-        """Take one step; returns the loss, and whether it was that of a first look, a second, or one in a fit."""
-        kind = (2, 0, 2, 1)[self.steps % 4] if rounds else int(self.steps % 3 == 2)
-        if rounds and kind == 2:
-            value = loss_of_round(self.look, *rounds.draw())
-        else:
-            value = loss(self.look, self.eye, *lessons.draw(), second=kind == 1)
+    def step(self, rounds: Rounds, lr: float) -> float:
+        """Take one step; returns the loss."""
+        value = loss(self.look, rounds.draw())
         self.optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.look.parameters(), 0.5)
@@ -196,40 +146,54 @@ class Course:
         with torch.no_grad():
             for mean, weight in zip(self.average.parameters(), self.look.parameters(), strict=True):
                 mean.lerp_(weight, max(1 - AVERAGING, 10 / (self.steps + 10)))
-        return float(value.detach()), kind
+        return float(value.detach())
 
 
-def train(lessons: Lessons, rounds: Rounds | None, course: Course, seconds: float, lr: float, out: Path) -> None:
+def train(rounds: Rounds, course: Course, seconds: float, lr: float, out: Path) -> None:
     """Train for so many seconds more; the rate falls over the last half of them. Everything is written as it goes."""
-    start, saved, before, means = time.monotonic(), 0.0, course.seconds, [0.0, 0.0, 0.0]
+    start, saved, before, mean = time.monotonic(), 0.0, course.seconds, math.nan
     while (now := time.monotonic() - start) < seconds:
-        value, kind = course.step(lessons, rounds, lr * min(1, 2 * (1 - now / seconds) + 0.01))
-        means[kind] = value if means[kind] == 0 else 0.99 * means[kind] + 0.01 * value
+        value = course.step(rounds, lr * min(1, 2 * (1 - now / seconds) + 0.01))
+        mean = value if math.isnan(mean) else 0.99 * mean + 0.01 * value
         course.seconds = before + now
         if now > saved + 120:
             saved = now
             course.save(out)
-            said = "first look {:.4f}, second {:.4f}, in fits {:.4f}".format(*means)
-            print(f"{course.steps} steps, {course.seconds:.0f} s: loss of {said}", flush=True)
+            print(f"{course.steps} steps, {course.seconds:.0f} s: loss {mean:.4f}", flush=True)
     course.save(out)
 
 
+@torch.no_grad()
+def compared(look: Look, rounds: Rounds, last: bool) -> str:
+    """Return the PSNR in the mean over the fits, by residuals alone and with the look."""
+    pictures = rounds.whole(last)
+
+    def psnr(said: list[Tensor]) -> float:
+        errors = torch.cat([error(each, parts) for each, parts in zip(said, pictures, strict=True)])
+        return float(-10 * (errors + LEAST_ERROR).log10().mean())
+
+    without, seeing = psnr([parts["alone"] for parts in pictures]), psnr([log_odds(look, p) for p in pictures])
+    return f"{'last' if last else 'first'} round: {without:.2f} dB by residuals alone, {seeing:.2f} with the look"
+
+
 def main() -> None:
-    """Read the photographs and train."""
+    """Read the rounds and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photographs", type=Path, help=f"folder with the files that {LIST.name} lists")
-    parser.add_argument("--rounds", type=Path, help="folder that look_rounds.py filled")
+    parser.add_argument("rounds", type=Path, help="folder that look_rounds.py filled")
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
     parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--out", type=Path, default=Path("look.npz"), help="goes on from there, if no checkpoint is")
     a = parser.parse_args()
     tune_process()
     torch.manual_seed(a.seed)
-    lessons = Lessons(pictures(a.photographs), pictures(a.photographs, "drawn"), a.seed)
-    rounds = Rounds(a.rounds, a.seed) if a.rounds else None
-    train(lessons, rounds, Course(a.checkpoint), 60 * a.minutes, a.lr, a.out)
+    files = sorted(a.rounds.glob("*.npz"))
+    held_back = files[::HELD_BACK]
+    course = Course(a.checkpoint, a.out)
+    train(Rounds(sorted({*files} - {*held_back}), a.seed), course, 60 * a.minutes, a.lr, a.out)
+    for last in (False, True):
+        print(compared(course.average, Rounds(held_back, 0), last))
 
 
 if __name__ == "__main__":

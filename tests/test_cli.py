@@ -87,7 +87,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(here: Path) -> N
     assert a == b != c
 
 
-def test_values_that_are_not_found_corrupted_keep_their_16_bits(here: Path) -> None:
+def test_values_that_are_likely_to_be_clean_keep_their_16_bits(here: Path) -> None:
     rng = np.random.default_rng(0)
     clean = (20_000 + 900 * np.mgrid[:32, :32].sum(0) + rng.integers(0, 50, (32, 32))).astype(np.uint16)
     noisy, _ = salt_and_pepper(clean / np.float32(65535), 0.1, 0)
@@ -98,7 +98,7 @@ def test_values_that_are_not_found_corrupted_keep_their_16_bits(here: Path) -> N
     found = images.load(Path("map.png")).samples
     assert after.dtype == np.uint16
     assert sorted(np.unique(found)) == [0, 255]
-    np.testing.assert_array_equal(after[found == 0], before[found == 0])
+    assert (after == before)[found == 0].mean() > 0.95  # the others are corrupted with a probability above a tenth
     assert (after != before)[found == 255].mean() > 0.9
     assert (after % 257 != 0).any()  # not made from 8 bits
 
@@ -108,8 +108,10 @@ def test_network_output_replaces_every_value(here: Path) -> None:
     assert status("restore", "noisy.png", "--out", "kept.png", *QUICK) == 0
     noisy, f, kept = (images.load(Path(name)).samples for name in ("noisy.png", "out.png", "kept.png"))
     changed = kept != noisy
-    np.testing.assert_array_equal(kept[changed], f[changed])
-    assert (f != noisy).mean() > changed.mean()
+    assert (f != noisy).mean() > changed.mean() > 0.1
+    # What is kept is the mean of both, by the probability of corruption: mostly all of the network's.
+    assert ((np.minimum(f, noisy) <= kept) & (kept <= np.maximum(f, noisy))).all()
+    assert (kept == f)[changed].mean() > 0.6
 
 
 def test_alpha_is_carried_over(here: Path) -> None:

@@ -11,9 +11,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dipsop import WholeImage, iter_restore
 from dipsop.files import as_json, save_figure, save_json
+from dipsop.jobs.trace import Point, Trace, curves, record
 from dipsop.pictures.noise import random_valued
 from dipsop.pictures.quality import psnr, ssim
-from dipsop.restoration.trace import Point, Trace, curves, record
 
 SMALL = {"width": 4, "input_channels": 2, "dtype": "float32"}
 

@@ -17,12 +17,12 @@ from dipsop.jobs import checkpoints, memory
 from dipsop.jobs.events import Begun, Finishing, Preview, ShortOfMemory, Stop
 from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.pace import Pace
+from dipsop.jobs.trace import Trace
 from dipsop.pictures import images
 from dipsop.pictures.picture import quantized
 from dipsop.pictures.preview import eight_bits
 from dipsop.pictures.tiles import Canvas, Tile
 from dipsop.restoration.fit import Restoration, Step, ending, iter_restore
-from dipsop.restoration.trace import Trace
 
 SECONDS_BETWEEN_PREVIEWS = 3.0
 SECONDS_BETWEEN_CHECKPOINTS = 10.0

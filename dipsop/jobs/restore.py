@@ -17,12 +17,12 @@ from dipsop.errors import DipsopError, DivergenceError
 from dipsop.files import FIGURE_SUFFIXES, check_apart, check_suffix, check_writable, save_figure, save_json, shown
 from dipsop.jobs.events import Begun, Done, Finishing, Noted, Preview, ShortOfMemory, Stop, Stopped, Written, never
 from dipsop.jobs.job import Reading, RestoreJob
+from dipsop.jobs.trace import curves, record
 from dipsop.pictures import images
 from dipsop.pictures.masks import load_mask, load_truth
 from dipsop.pictures.picture import Picture
 from dipsop.pictures.preview import eight_bits, first_estimate
 from dipsop.pictures.quality import Array, psnr, ssim
-from dipsop.restoration.trace import curves, record
 
 if TYPE_CHECKING:
     from dipsop.jobs.fitting import Work

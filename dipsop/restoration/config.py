@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from dipsop.compute import Dtype
 
 Polarity = Literal["both", "salt", "pepper"]
+Looking = Literal["never", "sparse", "always"]
 Optimizer = Literal["sgd", "adam"]
 Loss = Literal["squared", "absolute", "huber"]
 CorruptionStep = Literal["gradient", "flow"]
@@ -124,6 +125,11 @@ class DetectionConfig:
     parts : int >= 2
         In how many disjoint parts the values are hidden for a round; more sees more of the image, and takes longer. Two
         thirds of it beyond a megapixel.
+    look : "never", "sparse" or "always"
+        When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
+        where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and is not
+        connected; or always. It is for pictures in colour and for weights that start pretrained, and not asked where
+        polarity, scratches or shared corruption are told: it has not learned from that.
     least_residual : float > 0
         Floor of the local residual scale b, so that one lucky neighbourhood does not flag its next value.
     polarity : "both", "salt" or "pepper"
@@ -141,6 +147,7 @@ class DetectionConfig:
     rounds: int = 10
     first_rounds: int = 3
     parts: int = 6
+    look: Looking = "sparse"
     least_residual: float = 0.006
     polarity: Polarity = "both"
     strength: float = 1.0
@@ -154,6 +161,13 @@ class DetectionConfig:
         _above_0("least_residual", self.least_residual)
         _above_0("strength", self.strength)
         _one_of("polarity", self.polarity, get_args(Polarity))
+        _one_of("look", self.look, get_args(Looking))
+
+    @property
+    def may_look(self) -> bool:
+        """Whether the look is asked, as far as that depends on choices."""
+        told = self.polarity != "both" or self.scratches or self.shared_corruption
+        return self.look != "never" and not told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ what was found, round by round (prior.py).
 
 Whatever else is known of a value is in the start of its u and v. That of u is 0 if nothing is too bright, that of v if
 nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. Where the channels of
-a pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add.
+a pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add. So do
+those that a network adds which has seen what goes wrong, by what is around (look.py).
 
 (u, v) stand until the next round, which starts them again at its γ. It asks nearly the same network: were they moved on
 from where they stand, the same residual would count as often as it is asked for.
@@ -39,11 +40,13 @@ from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
 from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, first_guess, ring
+from dipsop.restoration.look import MOST_ALONE, Asked
 from dipsop.restoration.prior import LEVELS, Prior, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 HALF_LEVEL = 0.5 / (LEVELS - 1)
+SPARSE, DENSE = 0.2, 0.28  # π up to which the look counts whole, and from which on it does not
 LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, bit for bit
 # How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
 MOST_FOLLOWED = 50.0
@@ -51,7 +54,7 @@ MOST_FOLLOWED = 50.0
 MOST_CLUSTERED = 0.1
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
 LASTING = 0.8
-_STATE = ("found", "scale", "by_row", "by_column", "by_pixel", "rounds_done")
+_STATE = ("found", "scale", "context", "by_row", "by_column", "by_pixel", "rounds_done")
 
 
 class Detection:
@@ -77,6 +80,8 @@ class Detection:
         Where corruption is more likely than not.
     scale : Tensor, the shape of y
         b.
+    context : Tensor, the shape of y, or None
+        What the look added to the log-odds at the last round.
     by_pixel : bool
         Whether the channels of a pixel are corrupted together, and have to be hidden together.
     """
@@ -95,6 +100,7 @@ class Detection:
         self.found = self.corruption.odds > 1
         self.scale = torch.full_like(y, config.least_residual)
         self.prior = Prior(y, config)
+        self.context: Tensor | None = None
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
         # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
@@ -102,16 +108,22 @@ class Detection:
         self.by_pixel = self._hits_pixels()
         self._window = ring(2.0, 5, y.device)
 
-    def round(self, predicted: Tensor, scale: Tensor) -> None:
-        """Take one round: let (u, v) follow the residuals, and set aside what is print or drawing.
+    def round(self, predicted: Tensor, scale: Tensor, look: Asked | None = None) -> None:
+        """Take one round: let (u, v) follow the residuals, look around, and set aside what is print or drawing.
 
         Parameters
         ----------
         predicted, scale : Tensor, the shape of y; overwritten
             See `update`.
+        look : Asked or None
+            Says what is to be added to the log-odds; without one, residuals alone count.
         """
         learned = self.rounds_done >= max(1, self.first_rounds)  # else there is nothing yet that could be forgotten
-        self.update(predicted, scale, lasting=self._lasting() if learned else math.inf)
+        lasting = self._lasting() if learned else math.inf
+        self.update(predicted, scale, lasting=lasting)
+        self.context = None
+        if look is not None and (heeded := self._heeded()):
+            self._look_around(look, residual=predicted, heeded=heeded)  # `update` has left P − y in the place of P
         self.rounds_done += 1
         # The first rounds still have many false alarms.
         if self.rounds_done >= self.first_rounds and not self.config.scratches:
@@ -123,7 +135,7 @@ class Detection:
 
         Parameters
         ----------
-        predicted, scale : Tensor, the shape of y; overwritten
+        predicted, scale : Tensor, the shape of y; overwritten, P by P − y
             What the values are predicted to be, and how far off that is said to be in the mean. Only what it says of
             one value against another counts: how far off it is in all, the residuals of trusted values tell.
         iterations : int
@@ -149,7 +161,7 @@ class Detection:
     def posterior_mean(self, network_output: Tensor) -> Tensor:
         """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where that is small.
 
-        That has the least squared error. Most of what was found is so for certain, and p = 1. Where nothing was found
+        That has the least squared error. Most of what was found is so nearly for certain. Where nothing was found
         in all of the picture, it stays as it is.
         """
         if not self.found.any():
@@ -168,7 +180,10 @@ class Detection:
             return None
         thin = slice(None, None, 1 + math.isqrt(self.y.numel() >> 20))
         y, scale = self.y[..., thin, thin], self.scale[..., thin, thin]
-        return float(effective_lambda(1 / (4 * scale), self.prior.start(y, scale)).median().clamp(min=0))
+        start = self.prior.start(y, scale)
+        if self.context is not None:
+            start.mul_(self.context[..., thin, thin].div(2).exp_())
+        return float(effective_lambda(1 / (4 * scale), start).median().clamp(min=0))
 
     def state(self) -> dict[str, Any]:
         """What was found so far: tensors and numbers."""
@@ -228,6 +243,35 @@ class Detection:
         found = too_bright | too_dark
         self.found[..., rows, :] = found.any(1, keepdim=True) if self.config.shared_corruption else found
         corruption.flow_step(residual, rate)
+
+    def _look_around(self, look: Asked, residual: Tensor, heeded: float) -> None:
+        """Add to the log-odds what the look says, or a part of it, by a factor on u and v.
+
+        Log-odds beyond what it has seen are taken back to there, so that it can overrule them. What is certain stays.
+        """
+        self.context = look(self.y, residual, self.scale, self.corruption).mul_(heeded)
+        for rows in bands(self.y):
+            corruption = self.corruption[..., rows, :]
+            log_odds = corruption.odds.log_()
+            beyond = log_odds - log_odds.clamp(-MOST_ALONE, MOST_ALONE)
+            added = self.context[..., rows, :] - heeded * beyond
+            factor = added.masked_fill_(log_odds.isinf(), 0).div_(2).exp_()
+            corruption.u.mul_(factor)
+            corruption.v.mul_(factor)
+            self.found[..., rows, :] = corruption.odds > 1
+
+    def _heeded(self) -> float:
+        """How much the look counts, from 0 to 1, by what the residuals found.
+
+        It has not learned strokes well enough yet, nor noise that is dense and hits every value by itself.
+        """
+        if self.config.look == "always":
+            return 1.0
+        if structure.clusters(trust_of(self.corruption)):
+            return 0.0
+        if self.by_pixel:
+            return 1.0
+        return min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
         """Set u and v to γ; to 0 on the side that is not looked for, and both where a value is protected."""

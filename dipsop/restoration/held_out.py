@@ -20,6 +20,7 @@ from dipsop.compute import may_ask
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
+from dipsop.restoration.look import Asked, TiledLook
 from dipsop.restoration.predictor import HeldOutPredictor, loss, pretrained_weights
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
@@ -32,6 +33,8 @@ LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know picture
 
 class HeldOutFit:
     """The state of a held-out fit to one picture: the network and its training; `detection` has the rest.
+
+    `look`, if there is one, is what detection asks at every round for what is around.
 
     Parameters
     ----------
@@ -53,6 +56,9 @@ class HeldOutFit:
         self._random = torch.Generator(y.device).manual_seed(config.seed)
         start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
         self.detection = Detection(y, config, mask, protected, first_rounds=config.first_rounds if start else 0)
+        self.look: Asked | None = None
+        if start is not None and mask is None and config.may_look and _is_coloured(y):
+            self.look = TiledLook(config.dtype, y.device)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
@@ -116,7 +122,8 @@ class HeldOutFit:
         if self.detection.known:
             return
         begin = time.perf_counter()
-        self.detection.round(*self.predict_hidden())
+        value, scale = self.predict_hidden()
+        self.detection.round(value, scale, self.look)
         self._round_seconds = time.perf_counter() - begin
         self.seconds_aside += self._round_seconds
 
@@ -143,11 +150,11 @@ class HeldOutFit:
         f = torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
-            looks = [
+            predictions = [
                 unflipped(self._mean_predictor(flipped(y, flip), flipped(trust, flip)).value, flip)
                 for flip in range(flips or self.config.flips)
             ]
-            f[..., *tile.inner] = torch.stack(looks).mean(0)[..., *tile.inner_of_outer]
+            f[..., *tile.inner] = torch.stack(predictions).mean(0)[..., *tile.inner_of_outer]
         return f.clamp_(0, 1)
 
     def found(self) -> Tensor:
@@ -195,7 +202,7 @@ class HeldOutFit:
         self._usual_loss = state["usual_loss"]
 
     def seconds_aside_left(self) -> float:
-        """How long what is not a step is going to take: rounds of detection, and the looks of the last prediction."""
+        """How long what is not a step is going to take: rounds of detection, and the last prediction."""
         left = self.config.rounds - self._rounds_taken + max(0, self.detection.first_rounds - self._taken)
         return self._round_seconds * (left + self.config.flips / self._parts)
 
@@ -232,6 +239,10 @@ class HeldOutFit:
         flip = int(torch.randint(8, (), generator=self._cpu_random))
         where = list(zip(rows, columns, strict=True))
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
+
+
+def _is_coloured(y: Tensor) -> bool:
+    return y.shape[1] == 3 and not bool((y == y[:, :1]).all())
 
 
 def flipped(picture: Tensor, flip: int) -> Tensor:

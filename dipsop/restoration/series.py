@@ -132,7 +132,8 @@ class Series:
     @torch.no_grad()
     def _evidence(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return log(p / π) and the residual P − y of every value, by a network that was not trained on this frame."""
-        fit = HeldOutFit(y, replace(self.config, seed=(self.config.seed + self.frames) % 2**32, strength=1.0))
+        seed = (self.config.seed + self.frames) % 2**32
+        fit = HeldOutFit(y, replace(self.config, seed=seed, strength=1.0, look="never"))
         for _ in range(LOOKS):
             residual, scale = fit.predict_hidden()
             fit.detection.update(residual, scale)  # leaves P − y in the place of P
