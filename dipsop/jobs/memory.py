@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Measured with the preset quick, peak of the process: PyTorch with all that a step and a tile take, and on top of it
 # what a fit and its result hold for every value of a piece.
-FIXED = 700 << 20
+FIXED = 800 << 20
 PER_VALUE = 52
 SHARE = 0.8  # of what is free: others want some too
 SMALLEST = 256 * 256  # pixels of a piece: below that the margins are most of the work
