@@ -20,7 +20,19 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """
     packed = io.BytesIO()
     torch.save(state, packed)
-    write_atomically(path, packed.getvalue())
+    write_atomically(path, packed.getvalue(), _unfinished(path))
+
+
+def remove_state(path: Path) -> None:
+    """Remove a state, and what a run that was killed while it wrote one has left beside it."""
+    _unfinished(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """Where a state is written first: always there, as one run alone writes it."""
+    target = path.resolve()
+    return target.with_name(f".dipsop-{target.name}.tmp")
 
 
 def load_state(path: Path, remedy: str = "start anew, without --resume") -> dict[str, Any]:

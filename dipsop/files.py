@@ -123,7 +123,7 @@ def make_folder(path: Path) -> None:
         raise DipsopError(f"{shown(path)} cannot be made a folder ({reason(error)}): choose another --out.") from None
 
 
-def write_atomically(path: Path, data: bytes | IO[bytes]) -> None:
+def write_atomically(path: Path, data: bytes | IO[bytes], temporary: Path | None = None) -> None:
     """Write a file whole or not at all: a temporary beside it, flushed to the disk, then renamed over it.
 
     Parameters
@@ -133,6 +133,8 @@ def write_atomically(path: Path, data: bytes | IO[bytes]) -> None:
         of a symbolic link the target is replaced.
     data : bytes or binary file
         The whole content; of a file, from its beginning.
+    temporary : Path or None
+        Where to write first, in the same folder; what may be there is written over. None takes a name that nobody has.
 
     Raises
     ------
@@ -141,9 +143,10 @@ def write_atomically(path: Path, data: bytes | IO[bytes]) -> None:
     """
     check_writable(path)
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")
+    mode = "xb" if temporary is None else "wb"
+    temporary = temporary or target.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open(mode) as file:
             if isinstance(data, bytes):
                 file.write(data)
             else:

@@ -65,6 +65,7 @@ def run(
         picture = reading.picture
         images.save_eight_bits(job.preview, first_estimate(eight_bits(picture.samples)), picture)
         yield Preview(job.preview)
+    from dipsop.checkpoint import remove_state
     from dipsop.jobs.fitting import begin, fit
 
     work = begin(job, reading)
@@ -78,7 +79,7 @@ def run(
         return
     written = write(work)
     if job.checkpoint and not work.stopped:
-        job.checkpoint.unlink(missing_ok=True)  # done: there is nothing to go on with
+        remove_state(job.checkpoint)  # done: there is nothing to go on with
     report = summary(work, time.perf_counter() - start)
     if reading.clean is not None:
         report |= quality(reading.picture, written, reading.clean)
