@@ -36,12 +36,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
-from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, first_guess, ring
+from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, ring
 from dipsop.restoration.look import MOST_ALONE, Asked
-from dipsop.restoration.prior import LEVELS, Prior, is_extreme, trust_of
+from dipsop.restoration.prior import LEVELS, Prior, before_any_prediction, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
@@ -96,7 +95,7 @@ class Detection:
     ) -> None:
         self.y, self.config, self.first_rounds = y, config, first_rounds
         self.known, self._protected = mask is not None, protected
-        self.corruption = _before_any_prediction(y, mask, protected)
+        self.corruption = before_any_prediction(y, mask, protected)
         self.found = self.corruption.odds > 1
         self.scale = torch.full_like(y, config.least_residual)
         self.prior = Prior(y, config)
@@ -267,11 +266,9 @@ class Detection:
         """
         if self.config.look == "always":
             return 1.0
-        if structure.clusters(trust_of(self.corruption)):
-            return 0.0
-        if self.by_pixel:
-            return 1.0
-        return min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
+        sparse = min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
+        heeded = 1.0 if self.by_pixel else sparse
+        return heeded if heeded and not structure.clusters(trust_of(self.corruption)) else 0.0
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
         """Set u and v to γ; to 0 on the side that is not looked for, and both where a value is protected."""
@@ -306,18 +303,6 @@ class Detection:
         if self.config.scratches:
             return 0.0
         return LASTING if self.prior.by_level and structure.clusters(trust_of(self.corruption)) else math.inf
-
-
-def _before_any_prediction(y: Tensor, mask: Tensor | None, protected: Tensor | None) -> SparseCorruption:
-    """Return u = v by what is known, or guessed, before the network has said anything."""
-    if mask is not None:
-        trust = (~mask).to(y.dtype)
-    else:
-        trust = torch.empty_like(y)
-        for tile in tiles(y.shape[-2], y.shape[-1], TILE):
-            trust[..., *tile.inner] = first_guess(y[..., *tile.outer])[..., *tile.inner_of_outer]
-    start = trust.reciprocal_().sub_(1).sqrt_()  # ∞ where the mask says corrupted
-    return SparseCorruption.constant(start if protected is None else start.masked_fill_(protected, 0))
 
 
 def _raise_by_other_channels(corruption: SparseCorruption, residual: Tensor, rate: Tensor) -> None:

@@ -122,8 +122,7 @@ class HeldOutFit:
         if self.detection.known:
             return
         begin = time.perf_counter()
-        value, scale = self.predict_hidden()
-        self.detection.round(value, scale, self.look)
+        self.detection.round(*self.predict_hidden(), self.look)
         self._round_seconds = time.perf_counter() - begin
         self.seconds_aside += self._round_seconds
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import DetectionConfig
-from dipsop.restoration.local_stats import bands
+from dipsop.restoration.local_stats import bands, first_guess
 from dipsop.sop import SparseCorruption
 
 LEVELS = 256
@@ -93,6 +94,25 @@ class Prior:
         self.share.fill_(share)
         self.density.fill_(1)
         self.by_level = False
+
+
+def before_any_prediction(y: Tensor, mask: Tensor | None, protected: Tensor | None) -> SparseCorruption:
+    """Return u = v by what is known, or guessed, before the network has said anything.
+
+    Parameters
+    ----------
+    y : Tensor (1, C, H, W) in [0, 1]
+    mask, protected : Tensor or None, bool, the shape of y
+        Where values are corrupted for certain, u = v = ∞, and all others clean; where they are clean for certain, 0.
+    """
+    if mask is not None:
+        trust = (~mask).to(y.dtype)
+    else:
+        trust = torch.empty_like(y)
+        for tile in tiles(y.shape[-2], y.shape[-1], TILE):
+            trust[..., *tile.inner] = first_guess(y[..., *tile.outer])[..., *tile.inner_of_outer]
+    start = trust.reciprocal_().sub_(1).sqrt_()  # ∞ where the mask says corrupted
+    return SparseCorruption.constant(start if protected is None else start.masked_fill_(protected, 0))
 
 
 def trust_of(corruption: SparseCorruption) -> Tensor:
