@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from benchmark_restoration import machine
 from classification_runs import METHODS, Run, Task, of_the_papers, table
+from neural_collapse import scatter
 from rivals_classification.coteaching_plus import CoTeachingPlus
 from rivals_classification.dividemix import DivideMix
 from rivals_classification.elr_plus import ELRPlus
@@ -79,7 +80,8 @@ def make(task: Task, setting: Setting) -> Run:
     config = replace(setting.config, seed=task.seed)
     wrong = data.given != data.true
     given, test = list[float](), list[float]()
-    start = time.perf_counter()
+    collapse: list[tuple[float, float]] | None = None
+    start, aside = time.perf_counter(), 0.0
     if task.method == "cleanlab":
         scores = cleanlab_scores(data, config)
     elif task.method in RIVALS:
@@ -88,14 +90,19 @@ def make(task: Task, setting: Setting) -> Run:
         scores = 1 - of_given(rival.probabilities(torch.from_numpy(data.images), flip=True).cpu().numpy(), data.given)
     else:
         trainer = Trainer(data, replace(config, method=task.method), CPU)  # type: ignore[arg-type]
-        figures = ((epoch.given_accuracy, epoch.test_accuracy) for epoch in trainer.epochs())
-        given, test = map(list, zip(*told(task, config.epochs, figures), strict=True))
+        collapse = []
+        for epoch in told(task, config.epochs, trainer.epochs()):
+            given.append(epoch.given_accuracy)
+            test.append(epoch.test_accuracy)
+            begin = time.perf_counter()
+            collapse.append(scatter(trainer))
+            aside += time.perf_counter() - begin
         s, p = trainer.explained(), trainer.network.probabilities(torch.from_numpy(data.images)).numpy()
         scores = report.doubt(s, p, data.given)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start - aside
     quality = (report.auroc(scores, wrong), report.average_precision(scores, wrong)) if wrong.any() else (None, None)
     return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0], average_precision=quality[1],
-               seconds=seconds, threads=torch.get_num_threads())  # fmt: skip
+               seconds=seconds, threads=torch.get_num_threads(), scatter=collapse)  # fmt: skip
 
 
 def told(task: Task, epochs: int, figures: Iterable[T]) -> Iterator[T]:

@@ -54,6 +54,9 @@ class Run(Task):
     seconds : float
     threads : int
         The processor cores it had.
+    scatter : list of (float, float), one for each epoch, or None
+        Within-class over between-class scatter of the features, by the given and by the true labels
+        (neural_collapse.py); None in older records, and of methods that the trainer does not make.
     """
 
     given_accuracy: list[float]
@@ -62,6 +65,7 @@ class Run(Task):
     average_precision: float | None
     seconds: float
     threads: int
+    scatter: list[tuple[float, float]] | None = None
 
     @property
     def task(self) -> Task:

@@ -19,11 +19,13 @@ import deep_image_prior
 import effective_lambda
 import gallery
 import label_noise_curves
+import neural_collapse
 import numpy as np
 import pytest
 import real_damage
 import rivals
 import speed
+import torch
 import train_start
 from test_classification_data import LABELS, human_file, write_cifar10
 from test_features import blobs
@@ -409,6 +411,20 @@ def test_labels_are_judged_by_features_beside_cleanlab(monkeypatch, tmp_path, ca
     assert capsys.readouterr().out.count("\n") == 6
 
 
+def test_features_that_are_one_point_for_each_label_have_collapsed_by_these_and_not_by_others():
+    labels = torch.arange(120) % 3
+    points = torch.eye(3, 5, dtype=torch.float64)[labels]
+    assert neural_collapse.scatter_ratio(points, labels) == 0
+    assert neural_collapse.scatter_ratio(points, labels.roll(1).where(labels > 0, labels)) > 0.3
+    spread = points + torch.randn(120, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    within, between = 0.0, 0.0
+    for c in range(3):
+        of_class = spread[labels == c]
+        within += float((of_class - of_class.mean(0)).square().sum())
+        between += 40 * float((of_class.mean(0) - spread.mean(0)).square().sum())
+    assert neural_collapse.scatter_ratio(spread, labels) == pytest.approx(within / between)
+
+
 def test_label_noise_curves_are_drawn_from_the_record_of_the_benchmark(tmp_path):
     write_cifar10(tmp_path)
     small = [str(tmp_path), "--images", "40", "--epochs", "2", "--out", str(tmp_path / "out")]
@@ -419,5 +435,5 @@ def test_label_noise_curves_are_drawn_from_the_record_of_the_benchmark(tmp_path)
         ("symmetric:0.4", "ce", 0), ("symmetric:0.4", "ce", 1), ("none", "ce", 0), ("none", "sop", 0),
         ("symmetric:0.4", "sop", 0),
     ]  # fmt: skip
-    assert all(len(run["test_accuracy"]) == len(run["given_accuracy"]) == 2 for run in runs)
+    assert all(len(run["test_accuracy"]) == len(run["given_accuracy"]) == len(run["scatter"]) == 2 for run in runs)
     assert images.load(tmp_path / "out" / "label_noise_curves.png").values.shape[1] > 400
