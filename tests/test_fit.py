@@ -377,6 +377,19 @@ def test_a_fit_whose_weights_leap_goes_on_from_their_mean():
     assert max(float(fit.step(0.5)) for _ in range(5)) < 1.5 * usual
 
 
+def test_a_loss_that_is_near_0_or_below_is_no_reason_to_leave_steps_out():
+    """On a smooth picture the likelihood outweighs the error; three times the usual loss would be below it."""
+    rows, columns = np.mgrid[:48, :48] / np.float32(48)
+    image, _ = random_valued(np.stack([rows, columns, 1 - rows], -1).astype(np.float32), 0.05, seed=0)
+    fit = HeldOutFit(as_tensor(image, CPU), dataclasses.replace(dipsop.PRESETS["quick"], steps=12, crop=32, rounds=1))
+    losses = []
+    for k in range(12):
+        before = [weight.clone() for weight in fit.predictor.parameters()]
+        losses.append(float(fit.step(k / 12)))
+        assert any(not torch.equal(*pair) for pair in zip(before, fit.predictor.parameters(), strict=True))
+    assert min(losses) < 0.1
+
+
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):
     image, _ = random_valued(scene(150, 170), 0.3, seed=0)
     fit = HeldOutFit(as_tensor(image, CPU), HeldOut(steps=9, rounds=1, flips=1, dtype="float32"))

@@ -374,6 +374,17 @@ def test_print_is_not_taken_for_damage():
     np.testing.assert_array_equal(result.image, page)
 
 
+def test_specks_on_a_page_are_found_and_its_print_is_not():
+    import real_damage
+
+    page = real_damage.page()
+    specks = real_damage.salt(page, np.random.default_rng(0))
+    hit = specks != page
+    result = dipsop.restore(specks, replace(dipsop.PRESETS["quick"], steps=30))
+    assert result.corrupted[hit].mean() > 0.35
+    assert result.corrupted[~hit].mean() < 0.0005
+
+
 def test_a_picture_that_is_replaced_while_it_is_read_is_said(here, monkeypatch):
     from dipsop.pictures import images as module
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipsop.restoration.structure import clusters, hits_pixels, is_drawn, line_factors
+from dipsop.restoration.structure import clusters, connected, hits_pixels, is_drawn, line_factors
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
@@ -61,3 +61,13 @@ def test_a_drawing_is_told_from_a_photograph_and_from_a_drawing_with_noise():
     assert not is_drawn((255 * drawing + 3 * torch.randn(drawing.shape, generator=random)).round() / 255)
     assert not is_drawn(torch.where(torch.rand(drawing.shape, generator=random) < 0.3, 0.5, drawing))
     assert not is_drawn(drawing[..., :1])
+
+
+def test_strokes_are_connected_pieces_and_specks_are_not():
+    found = torch.zeros(1, 3, 40, 40, dtype=torch.bool)
+    found[:, 1, 10, 5:30] = True  # a stroke, found in one channel
+    found[..., 25, 5::6] = True  # specks
+    pieces = connected(found)
+    assert pieces.shape == (1, 1, 40, 40)
+    assert pieces[..., 8:13, 6:29].all()
+    assert not pieces[..., 14:, :].any()

@@ -53,7 +53,7 @@ MOST_FOLLOWED = 50.0
 MOST_CLUSTERED = 0.1
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
 LASTING = 0.8
-_STATE = ("found", "scale", "context", "by_row", "by_column", "by_pixel", "rounds_done")
+_STATE = ("found", "scale", "context", "content", "by_row", "by_column", "by_pixel", "rounds_done")
 
 
 class Detection:
@@ -81,6 +81,8 @@ class Detection:
         b.
     context : Tensor, the shape of y, or None
         What the look added to the log-odds at the last round.
+    content : Tensor, bool (2, 1, H, W), or None
+        Print and drawing: where too bright, and where too dark was once found in connected pieces, too much for damage.
     by_pixel : bool
         Whether the channels of a pixel are corrupted together, and have to be hidden together.
     """
@@ -100,6 +102,7 @@ class Detection:
         self.scale = torch.full_like(y, config.least_residual)
         self.prior = Prior(y, config)
         self.context: Tensor | None = None
+        self.content: Tensor | None = None
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
         # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
@@ -271,7 +274,7 @@ class Detection:
         return heeded if heeded and not structure.clusters(trust_of(self.corruption)) else 0.0
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
-        """Set u and v to γ; to 0 on the side that is not looked for, and both where a value is protected."""
+        """Set u and v to γ; to 0 on the side that is not looked for or is print, both where a value is protected."""
         corruption.u.copy_(start)
         corruption.v.copy_(start)
         if self.config.polarity == "pepper":
@@ -281,6 +284,10 @@ class Detection:
         if self._protected is not None:
             corruption.u.masked_fill_(self._protected[..., rows, :], 0)
             corruption.v.masked_fill_(self._protected[..., rows, :], 0)
+        if self.content is not None:
+            too_bright, too_dark = self.content[..., rows, :]
+            corruption.u.masked_fill_(too_bright, 0)
+            corruption.v.masked_fill_(too_dark, 0)
 
     def _make_certain(self, where: Tensor, start: float) -> None:
         """Start u and v at 0 or at ∞, from where no residual moves them: clean or corrupted for certain."""
@@ -293,8 +300,14 @@ class Detection:
         return whole or structure.hits_pixels(trust_of(self.corruption))
 
     def _leave_print_alone(self) -> None:
-        """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels."""
+        """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels.
+
+        Its pieces are content from then on, on the side on which they were found: a network that learns them leaves
+        parts behind, which lie apart as specks do. Specks are found at the next rounds.
+        """
         if structure.clusters(trust_of(self.corruption)) > self._most_clustered:
+            pieces = torch.cat([structure.connected(side > 1) for side in (self.corruption.u, self.corruption.v)])
+            self.content = pieces if self.content is None else self.content | pieces
             self._make_certain(torch.ones_like(self.found), 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
 

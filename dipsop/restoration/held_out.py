@@ -26,7 +26,7 @@ from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
 LARGE = 1 << 20  # pixels
-LEAP = 3.0  # times the usual loss
+LEAP = 1.0  # of the loss above the usual: by as much as the filling is off. The usual one may well be 0 or below
 BLOCK = 4  # pixels: wider than a thin scratch
 LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
@@ -83,7 +83,7 @@ class HeldOutFit:
         hidden = (self._spread(self._uniform, y) < share).float()
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         if self._has_leapt(value):  # clamped, so that an infinite loss that is mended does not end the fit
-            return value.detach().clamp(max=LEAP * self._usual_loss)
+            return value.detach().clamp(max=LEAP + self._usual_loss)
         self._optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
@@ -108,7 +108,7 @@ class HeldOutFit:
         if not may_ask(self.y.device, self._taken):
             return False
         now = float(value.detach())
-        leapt = now > LEAP * self._usual_loss
+        leapt = now > LEAP + self._usual_loss
         if leapt:
             self.predictor.load_state_dict(self._mean_predictor.state_dict())
             self._taken += 1

@@ -7,6 +7,7 @@ are wrong as a whole. All on tensors (1, C, H, W); `trust` is the probability, i
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dipsop.restoration.local_stats import bands, local_sum
@@ -14,6 +15,8 @@ from dipsop.restoration.local_stats import bands, local_sum
 TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
 CLUSTERED = 0.1  # the same of a pixel's neighbours: from there on corruption is taken to come in clusters
 LEAST_CLUSTERED = 0.002  # share of pixels of which that can be said
+CONNECTED = 2  # neighbours of a pixel that are found with it: from there on it is part of a piece
+AROUND = 2  # pixels around a piece that belong to it: anti-aliased edges, the dots of letters
 # A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
 MOST_OFF = 2.0
 
@@ -51,6 +54,14 @@ def clusters(trust: Tensor) -> float:
     by_chance = hit / total
     clustered = by_chance > LEAST_CLUSTERED and beside / hit > by_chance + CLUSTERED * (1 - by_chance)
     return by_chance if clustered else 0.0
+
+
+def connected(found: Tensor) -> Tensor:
+    """Return where pixels are in connected pieces of what was found, bool (1, C, H, W), or beside one: (1, 1, H, W)."""
+    hit = found.any(1, keepdim=True).float()
+    neighbours = 9 * F.avg_pool2d(hit, 3, 1, 1) - hit
+    pieces = hit * (neighbours > CONNECTED - 0.5)
+    return F.max_pool2d(pieces, 2 * AROUND + 1, 1, AROUND) > 0
 
 
 def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
