@@ -1,5 +1,6 @@
 """The look: what it adds to the log-odds of residuals, where it may, and how it is trained."""
 
+import math
 from dataclasses import replace
 
 import look_rounds
@@ -15,7 +16,7 @@ from dipsop.restoration.config import PRESETS, DetectionConfig
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit
-from dipsop.restoration.look import MOST_ALONE, Look, TiledLook
+from dipsop.restoration.look import MOST_ALONE, Look, TiledLook, confirmed
 from dipsop.sop import SparseCorruption
 
 CPU = torch.device("cpu")
@@ -94,6 +95,21 @@ def test_strokes_are_left_to_the_residuals():
     looking = after_a_round(y, predicted, context + 40)
     assert looking.context is None
     assert torch.equal(looking.found, after_a_round(y, predicted).found)
+
+
+def test_what_looks_like_strokes_to_the_residuals_alone_is_not_found():
+    y, predicted, context = observed(far=0)
+    y[..., 10:30, 18:21], predicted[..., 10:30, 18:21] = 0.9, 0.1
+    assert after_a_round(y, predicted).found[..., 12:28, 18:21].all()
+    assert not after_a_round(y, predicted, context - 40).found.any()
+
+
+def test_a_share_is_confirmed_and_what_is_certain_always():
+    odds = torch.tensor([0.5, 2.0, 4.0, 8.0, math.inf]).view(1, 1, 1, 5)
+    corruption = SparseCorruption(odds.sqrt(), torch.zeros_like(odds))
+    assert confirmed(torch.full_like(odds, -1.0), corruption) == 0.75  # 4 and 8 are above e, 2 is not
+    assert confirmed(torch.full_like(odds, -50.0), corruption) == 0.25
+    assert confirmed(torch.zeros_like(odds), SparseCorruption(0 * odds.clamp(max=1), 0 * odds.clamp(max=1))) == 0
 
 
 @pytest.mark.parametrize(("share", "heeded"), [(0.1, 1), (0.24, 0.5), (0.4, 0)])

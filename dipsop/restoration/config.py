@@ -127,9 +127,9 @@ class DetectionConfig:
         thirds of it beyond a megapixel.
     look : "never", "sparse" or "always"
         When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
-        where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and is not
-        connected; or always. It is for pictures in colour and for weights that start pretrained, and not asked where
-        polarity, scratches or shared corruption are told: it has not learned from that.
+        where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
+        what is connected is no damage to it; or always. It is for pictures in colour and for weights that start
+        pretrained, and not asked where polarity, scratches or shared corruption are told: it has not learned from that.
     least_residual : float > 0
         Floor of the local residual scale b, so that one lucky neighbourhood does not flag its next value.
     polarity : "both", "salt" or "pepper"

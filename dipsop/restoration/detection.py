@@ -39,13 +39,15 @@ from torch import Tensor
 from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
 from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, ring
-from dipsop.restoration.look import MOST_ALONE, Asked
+from dipsop.restoration.look import MOST_ALONE, Asked, confirmed
 from dipsop.restoration.prior import LEVELS, Prior, before_any_prediction, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 HALF_LEVEL = 0.5 / (LEVELS - 1)
 SPARSE, DENSE = 0.2, 0.28  # π up to which the look counts whole, and from which on it does not
+# Of strokes that residuals find the look takes a sixth or more for damage, of what only looks like them a twelfth.
+CONFIRMED = 0.125
 LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, bit for bit
 # How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
 MOST_FOLLOWED = 50.0
@@ -125,7 +127,9 @@ class Detection:
         self.update(predicted, scale, lasting=lasting)
         self.context = None
         if look is not None and (heeded := self._heeded()):
-            self._look_around(look, residual=predicted, heeded=heeded)  # `update` has left P − y in the place of P
+            context = look(self.y, predicted, self.scale, self.corruption)  # `update` has left P − y in the place of P
+            if self.config.look == "always" or not self._sees_strokes(context):
+                self._look_around(context.mul_(heeded), heeded)
         self.rounds_done += 1
         # The first rounds still have many false alarms.
         if self.rounds_done >= self.first_rounds and not self.config.scratches:
@@ -246,32 +250,36 @@ class Detection:
         self.found[..., rows, :] = found.any(1, keepdim=True) if self.config.shared_corruption else found
         corruption.flow_step(residual, rate)
 
-    def _look_around(self, look: Asked, residual: Tensor, heeded: float) -> None:
+    def _look_around(self, context: Tensor, heeded: float) -> None:
         """Add to the log-odds what the look says, or a part of it, by a factor on u and v.
 
         Log-odds beyond what it has seen are taken back to there, so that it can overrule them. What is certain stays.
         """
-        self.context = look(self.y, residual, self.scale, self.corruption).mul_(heeded)
+        self.context = context
         for rows in bands(self.y):
             corruption = self.corruption[..., rows, :]
             log_odds = corruption.odds.log_()
             beyond = log_odds - log_odds.clamp(-MOST_ALONE, MOST_ALONE)
-            added = self.context[..., rows, :] - heeded * beyond
+            added = context[..., rows, :] - heeded * beyond
             factor = added.masked_fill_(log_odds.isinf(), 0).div_(2).exp_()
             corruption.u.mul_(factor)
             corruption.v.mul_(factor)
             self.found[..., rows, :] = corruption.odds > 1
 
     def _heeded(self) -> float:
-        """How much the look counts, from 0 to 1, by what the residuals found.
-
-        It has not learned strokes well enough yet, nor noise that is dense and hits every value by itself.
-        """
-        if self.config.look == "always":
+        """How much the look counts, from 0 to 1: it has not learned noise that is dense and hits values one by one."""
+        if self.config.look == "always" or self.by_pixel:
             return 1.0
-        sparse = min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
-        heeded = 1.0 if self.by_pixel else sparse
-        return heeded if heeded and not structure.clusters(trust_of(self.corruption)) else 0.0
+        return min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
+
+    def _sees_strokes(self, context: Tensor) -> bool:
+        """Whether connected pieces were found, and the look takes some of them for damage, too.
+
+        It has not learned strokes well enough to say where they end: residuals find more of them. But in windows and
+        twigs that these take for strokes it sees nothing.
+        """
+        pieces = structure.clusters(trust_of(self.corruption))
+        return pieces > 0 and confirmed(context, self.corruption) > CONFIRMED
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
         """Set u and v to γ; to 0 on the side that is not looked for or is print, both where a value is protected."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dipsop.compute import Dtype, autocast
 from dipsop.pictures.tiles import TILE, tiles
+from dipsop.restoration.local_stats import bands
 from dipsop.restoration.networks import PredictorUNet
 from dipsop.restoration.predictor import load_weights
 from dipsop.sop import SparseCorruption
@@ -59,6 +60,25 @@ class Look(nn.Module):
         with autocast(y.device, self.dtype):
             context: Tensor = self.network(torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)).float()
         return context
+
+
+def confirmed(context: Tensor, corruption: SparseCorruption) -> float:
+    """Return which share of what is corrupted by residuals alone is so with the look, too; what is certain stays so.
+
+    Parameters
+    ----------
+    context : Tensor (1, C, H, W)
+        What the look adds to the log-odds.
+    corruption : SparseCorruption of that shape
+        u and v as residuals alone moved them.
+    """
+    found = confirmed = 0.0
+    for rows in bands(context):
+        odds = corruption[..., rows, :].odds
+        both = odds.log().clamp_(-MOST_ALONE, MOST_ALONE).add_(context[..., rows, :]) > 0
+        found += float((odds > 1).sum())
+        confirmed += float(((both & (odds > 1)) | odds.isposinf()).sum())
+    return confirmed / max(1.0, found)
 
 
 class TiledLook:
