@@ -104,6 +104,17 @@ def test_what_looks_like_strokes_to_the_residuals_alone_is_not_found():
     assert not after_a_round(y, predicted, context - 40).found.any()
 
 
+def test_told_that_pixels_are_hit_as_a_whole_the_channels_are_found_together_each_by_its_own_odds():
+    y, predicted, context = observed()
+    plain = Detection(y, DetectionConfig(), looks=True)
+    shared = Detection(y, DetectionConfig(shared_corruption=True), looks=True)
+    for detection in (plain, shared):
+        detection.round(predicted.clone(), torch.full_like(y, 0.02), lambda *_: context.clone())
+    assert torch.equal(shared.corruption.u, plain.corruption.u)
+    assert torch.equal(shared.found, plain.found.any(1, keepdim=True).expand_as(y))
+    assert shared.found.sum() > plain.found.sum() > 0
+
+
 def test_a_share_is_confirmed_and_what_is_certain_always():
     odds = torch.tensor([0.5, 2.0, 4.0, 8.0, math.inf]).view(1, 1, 1, 5)
     corruption = SparseCorruption(odds.sqrt(), torch.zeros_like(odds))
@@ -145,8 +156,9 @@ def test_only_a_fit_to_a_picture_in_colour_that_is_told_nothing_looks():
     quick = PRESETS["quick"]
     assert HeldOutFit(y, quick).look is not None
     told = {"look": "never"}, {"pretrained": False}, {"polarity": "salt"}, {"scratches": True}
-    for choice in (*told, {"shared_corruption": True}):
+    for choice in told:
         assert HeldOutFit(y, replace(quick, **choice)).look is None
+    assert HeldOutFit(y, replace(quick, shared_corruption=True)).look is not None
     assert HeldOutFit(y, quick, mask=y > 0.9).look is None
     assert HeldOutFit(y[:, :1], quick).look is None
     assert HeldOutFit(y[:, :1].expand(1, 3, -1, -1), quick).look is None

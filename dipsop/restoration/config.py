@@ -129,7 +129,7 @@ class DetectionConfig:
         When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
         where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
         what is connected is no damage to it; or always. It is for pictures in colour and for weights that start
-        pretrained, and not asked where polarity, scratches or shared corruption are told: it has not learned from that.
+        pretrained, and not asked where polarity or scratches are told: it has not learned from that.
     least_residual : float > 0
         Floor of the local residual scale b, so that one lucky neighbourhood does not flag its next value.
     polarity : "both", "salt" or "pepper"
@@ -140,8 +140,9 @@ class DetectionConfig:
         Look for strokes too: scratches, hairs, lettering. Blocks of pixels are hidden together, so that one part of a
         stroke does not speak for another, and what was found once stays found. Print and line drawings are strokes.
     shared_corruption : bool
-        Corruption hits whole pixels: the evidence of a pixel's channels adds up, and they are found together. With a
-        polarity, a channel that is off to the other side is evidence against it.
+        Corruption hits whole pixels: they are hidden as a whole, and all channels are found where one is. Without a
+        look the evidence of a pixel's channels adds up; with a polarity, a channel that is off to the other side is
+        evidence against it.
     """
 
     rounds: int = 10
@@ -166,7 +167,7 @@ class DetectionConfig:
     @property
     def may_look(self) -> bool:
         """Whether the look is asked, as far as that depends on choices."""
-        told = self.polarity != "both" or self.scratches or self.shared_corruption
+        told = self.polarity != "both" or self.scratches
         return self.look != "never" and not told
 
 

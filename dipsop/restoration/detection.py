@@ -31,6 +31,7 @@ trusted); and what covers much of a picture in connected pieces, print or drawin
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,6 +73,8 @@ class Detection:
         Values that are clean, whatever the evidence.
     first_rounds : int
         How many rounds go before the network has learned from this picture.
+    looks : bool
+        Whether the rounds come with a look.
 
     Attributes
     ----------
@@ -96,13 +99,16 @@ class Detection:
         mask: Tensor | None = None,
         protected: Tensor | None = None,
         first_rounds: int = 0,
+        looks: bool = False,
     ) -> None:
         self.y, self.config, self.first_rounds = y, config, first_rounds
         self.known, self._protected = mask is not None, protected
         self.corruption = before_any_prediction(y, mask, protected)
         self.found = self.corruption.odds > 1
         self.scale = torch.full_like(y, config.least_residual)
-        self.prior = Prior(y, config)
+        # By residuals alone the log-odds of channels that share add; a look has learned what they say together.
+        self._adds_up = config.shared_corruption and not looks
+        self.prior = Prior(y, replace(config, shared_corruption=self._adds_up))
         self.context: Tensor | None = None
         self.content: Tensor | None = None
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
@@ -242,12 +248,11 @@ class Detection:
         corruption, rate = self.corruption[..., rows, :], 1 / (4 * self.scale[..., rows, :])
         start, residual = self._start(residual, rows)
         self._begin(corruption, start, rows)
-        if self.config.shared_corruption:
+        if self._adds_up:
             _raise_by_other_channels(corruption, residual, rate)
         too_bright = -residual > effective_lambda(rate, corruption.u)
         too_dark = residual > effective_lambda(rate, corruption.v)
-        found = too_bright | too_dark
-        self.found[..., rows, :] = found.any(1, keepdim=True) if self.config.shared_corruption else found
+        self.found[..., rows, :] = self._together(too_bright | too_dark)
         corruption.flow_step(residual, rate)
 
     def _look_around(self, context: Tensor, heeded: float) -> None:
@@ -264,7 +269,11 @@ class Detection:
             factor = added.masked_fill_(log_odds.isinf(), 0).div_(2).exp_()
             corruption.u.mul_(factor)
             corruption.v.mul_(factor)
-            self.found[..., rows, :] = corruption.odds > 1
+            self.found[..., rows, :] = self._together(corruption.odds > 1)
+
+    def _together(self, found: Tensor) -> Tensor:
+        """All channels of a pixel where one is found, if corruption is told to hit whole pixels."""
+        return found.any(1, keepdim=True) if self.config.shared_corruption else found
 
     def _heeded(self) -> float:
         """How much the look counts, from 0 to 1: it has not learned noise that is dense and hits values one by one."""

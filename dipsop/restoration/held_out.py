@@ -55,10 +55,11 @@ class HeldOutFit:
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
         start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
-        self.detection = Detection(y, config, mask, protected, first_rounds=config.first_rounds if start else 0)
         self.look: Asked | None = None
         if start is not None and mask is None and config.may_look and _is_coloured(y):
             self.look = TiledLook(config.dtype, y.device)
+        first_rounds = config.first_rounds if start else 0
+        self.detection = Detection(y, config, mask, protected, first_rounds, looks=self.look is not None)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
