@@ -374,6 +374,14 @@ def test_print_is_not_taken_for_damage():
     np.testing.assert_array_equal(result.image, page)
 
 
+def test_print_in_colour_is_content_to_the_look_down_to_its_dots():
+    import real_damage
+
+    page = np.rint(255 * real_damage.page()[:160, :200] * np.array([0.98, 0.95, 0.9]))
+    result = dipsop.restore(page.astype(np.uint8), replace(dipsop.PRESETS["quick"], steps=30))
+    assert not result.corrupted.any()
+
+
 def test_specks_on_a_page_are_found_and_its_print_is_not():
     import real_damage
 

@@ -87,7 +87,7 @@ class Detection:
     context : Tensor, the shape of y, or None
         What the look added to the log-odds at the last round.
     content : Tensor, bool (2, 1, H, W), or None
-        Print and drawing: where too bright, and where too dark was once found in connected pieces, too much for damage.
+        Print and drawing: what is not corrupted by being too bright, and what is not by being too dark.
     by_pixel : bool
         Whether the channels of a pixel are corrupted together, and have to be hidden together.
     """
@@ -282,13 +282,25 @@ class Detection:
         return min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
 
     def _sees_strokes(self, context: Tensor) -> bool:
-        """Whether connected pieces were found, and the look takes some of them for damage, too.
+        """Whether connected pieces were found, and the look takes some of them for damage, too; else they are content.
 
-        It has not learned strokes well enough to say where they end: residuals find more of them. But in windows and
-        twigs that these take for strokes it sees nothing.
+        It has not learned strokes well enough to say where they end: residuals find more of them. But in windows, twigs
+        and print that these take for strokes it sees nothing.
         """
-        pieces = structure.clusters(trust_of(self.corruption))
-        return pieces > 0 and confirmed(context, self.corruption) > CONFIRMED
+        if not structure.clusters(trust_of(self.corruption)):
+            return False
+        sees = confirmed(context, self.corruption) > CONFIRMED
+        if not sees:
+            self._remember_content()
+        return sees
+
+    def _remember_content(self) -> None:
+        """Take the connected pieces of what was found for content from now on, on the side on which they were found.
+
+        A network that learns them leaves parts of them behind, which lie apart as specks do.
+        """
+        pieces = torch.cat([structure.connected(side > 1) for side in (self.corruption.u, self.corruption.v)])
+        self.content = pieces if self.content is None else self.content | pieces
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
         """Set u and v to γ; to 0 on the side that is not looked for or is print, both where a value is protected."""
@@ -319,12 +331,10 @@ class Detection:
     def _leave_print_alone(self) -> None:
         """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels.
 
-        Its pieces are content from then on, on the side on which they were found: a network that learns them leaves
-        parts behind, which lie apart as specks do. Specks are found at the next rounds.
+        Specks elsewhere are found at the next rounds.
         """
         if structure.clusters(trust_of(self.corruption)) > self._most_clustered:
-            pieces = torch.cat([structure.connected(side > 1) for side in (self.corruption.u, self.corruption.v)])
-            self.content = pieces if self.content is None else self.content | pieces
+            self._remember_content()
             self._make_certain(torch.ones_like(self.found), 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
 
