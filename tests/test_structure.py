@@ -71,3 +71,11 @@ def test_strokes_are_connected_pieces_and_specks_are_not():
     assert pieces.shape == (1, 1, 40, 40)
     assert pieces[..., 8:13, 6:29].all()
     assert not pieces[..., 14:, :].any()
+
+
+def test_pieces_are_the_same_in_bands(monkeypatch):
+    found = torch.rand((1, 3, 90, 40), generator=torch.Generator().manual_seed(0)) < 0.03
+    whole = connected(found)
+    monkeypatch.setattr("dipsop.restoration.local_stats.BAND", 16 * 40)
+    assert torch.equal(connected(found), whole)
+    assert 0.1 < whole.float().mean() < 0.9

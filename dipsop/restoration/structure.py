@@ -58,10 +58,15 @@ def clusters(trust: Tensor) -> float:
 
 def connected(found: Tensor) -> Tensor:
     """Return where pixels are in connected pieces of what was found, bool (1, C, H, W), or beside one: (1, 1, H, W)."""
-    hit = found.any(1, keepdim=True).float()
-    neighbours = 9 * F.avg_pool2d(hit, 3, 1, 1) - hit
-    pieces = hit * (neighbours > CONNECTED - 0.5)
-    return F.max_pool2d(pieces, 2 * AROUND + 1, 1, AROUND) > 0
+    height, margin = found.shape[-2], AROUND + 1
+    pieces = torch.empty_like(found[:, :1])
+    for rows in bands(found):
+        top = max(0, rows.start - margin)
+        hit = found[..., top : min(height, rows.stop + margin), :].any(1, keepdim=True).float()
+        neighbours = 9 * F.avg_pool2d(hit, 3, 1, 1) - hit
+        near = F.max_pool2d(hit * (neighbours > CONNECTED - 0.5), 2 * AROUND + 1, 1, AROUND) > 0
+        pieces[..., rows, :] = near[..., rows.start - top :, :][..., : rows.stop - rows.start, :]
+    return pieces
 
 
 def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
