@@ -18,9 +18,9 @@ u, v *is* Bayes' rule. Found is what has odds above 1, and that is |y − P| > �
 what was found, round by round (prior.py).
 
 Whatever else is known of a value is in the start of its u and v. That of u is 0 if nothing is too bright, that of v if
-nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. Where the channels of
-a pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add. So do
-those that a network adds which has seen what goes wrong, by what is around (look.py).
+nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. A network that has
+seen what goes wrong adds to the log-odds what is around a value (look.py). Where there is none, and the channels of a
+pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add.
 
 (u, v) stand until the next round, which starts them again at its γ. It asks nearly the same network: were they moved on
 from where they stand, the same residual would count as often as it is asked for.
@@ -133,9 +133,7 @@ class Detection:
         self.update(predicted, scale, lasting=lasting)
         self.context = None
         if look is not None and (heeded := self._heeded()):
-            context = look(self.y, predicted, self.scale, self.corruption)  # `update` has left P − y in the place of P
-            if self.config.look == "always" or not self._sees_strokes(context):
-                self._look_around(context.mul_(heeded), heeded)
+            self._look_around(look, residual=predicted, heeded=heeded)  # `update` has left P − y in the place of P
         self.rounds_done += 1
         # The first rounds still have many false alarms.
         if self.rounds_done >= self.first_rounds and not self.config.scratches:
@@ -255,12 +253,19 @@ class Detection:
         self.found[..., rows, :] = self._together(too_bright | too_dark)
         corruption.flow_step(residual, rate)
 
-    def _look_around(self, context: Tensor, heeded: float) -> None:
+    def _look_around(self, look: Asked, residual: Tensor, heeded: float) -> None:
         """Add to the log-odds what the look says, or a part of it, by a factor on u and v.
 
         Log-odds beyond what it has seen are taken back to there, so that it can overrule them. What is certain stays.
+        Of strokes it has not learned well enough where they end: residuals find more of them, and are left alone. But
+        in windows, twigs and print that these take for strokes it sees nothing, and those are content.
         """
-        self.context = context
+        context = look(self.y, residual, self.scale, self.corruption)
+        if self.config.look != "always" and structure.clusters(trust_of(self.corruption)):
+            if confirmed(context, self.corruption) > CONFIRMED:
+                return
+            self._remember_content()
+        self.context = context.mul_(heeded)
         for rows in bands(self.y):
             corruption = self.corruption[..., rows, :]
             log_odds = corruption.odds.log_()
@@ -280,19 +285,6 @@ class Detection:
         if self.config.look == "always" or self.by_pixel:
             return 1.0
         return min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
-
-    def _sees_strokes(self, context: Tensor) -> bool:
-        """Whether connected pieces were found, and the look takes some of them for damage, too; else they are content.
-
-        It has not learned strokes well enough to say where they end: residuals find more of them. But in windows, twigs
-        and print that these take for strokes it sees nothing.
-        """
-        if not structure.clusters(trust_of(self.corruption)):
-            return False
-        sees = confirmed(context, self.corruption) > CONFIRMED
-        if not sees:
-            self._remember_content()
-        return sees
 
     def _remember_content(self) -> None:
         """Take the connected pieces of what was found for content from now on, on the side on which they were found.

@@ -72,13 +72,13 @@ def confirmed(context: Tensor, corruption: SparseCorruption) -> float:
     corruption : SparseCorruption of that shape
         u and v as residuals alone moved them.
     """
-    found = confirmed = 0.0
+    found = kept = 0.0
     for rows in bands(context):
         odds = corruption[..., rows, :].odds
         both = odds.log().clamp_(-MOST_ALONE, MOST_ALONE).add_(context[..., rows, :]) > 0
         found += float((odds > 1).sum())
-        confirmed += float(((both & (odds > 1)) | odds.isposinf()).sum())
-    return confirmed / max(1.0, found)
+        kept += float(((both & (odds > 1)) | odds.isposinf()).sum())
+    return kept / max(1.0, found)
 
 
 class TiledLook:

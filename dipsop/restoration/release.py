@@ -156,9 +156,9 @@ def _relative(distance: Tensor) -> Tensor:
     relative = (around / around.mean().clamp(min=LEAST_MEAN)).clamp_(1 / 3, 3)
     units = (distance / relative).flatten(2)
     usual = units.kthvalue(max(1, round(CLEAN / 2 * units.shape[2]))).values / math.log(2)
-    by_row, by_column = structure.line_factors(distance, usual.clamp(min=LEAST_MEAN)[..., None, None] * relative, CLEAN)
-    by_line = torch.maximum(by_row, by_column)
-    return relative * torch.where(by_line > FRAME, by_line, 1)
+    scale = usual.clamp(min=LEAST_MEAN)[..., None, None] * relative
+    by_row, by_column = structure.line_factors(distance, scale, CLEAN, FRAME)
+    return relative * torch.maximum(by_row, by_column)
 
 
 def _box_mean(values: Tensor) -> Tensor:

@@ -43,13 +43,11 @@ def clusters(trust: Tensor) -> float:
 
     Scratches, letters and grains of dust are so; and so is a page of print that was taken for corruption.
     """
-    neighbours = torch.full((3, 3), 1 / 8, device=trust.device)
-    neighbours[1, 1] = 0
     hit = total = beside = 0.0
     for rows in bands(trust):
         s = 1 - trust[..., rows, :].amin(1, keepdim=True)
         hit += float(s.sum())
-        beside += float((s * local_sum(s, neighbours)).sum())
+        beside += float((s * _of_neighbours(s)).sum())
         total += s.numel()
     by_chance = hit / total
     clustered = by_chance > LEAST_CLUSTERED and beside / hit > by_chance + CLUSTERED * (1 - by_chance)
@@ -63,13 +61,21 @@ def connected(found: Tensor) -> Tensor:
     for rows in bands(found):
         top = max(0, rows.start - margin)
         hit = found[..., top : min(height, rows.stop + margin), :].any(1, keepdim=True).float()
-        neighbours = 9 * F.avg_pool2d(hit, 3, 1, 1) - hit
-        near = F.max_pool2d(hit * (neighbours > CONNECTED - 0.5), 2 * AROUND + 1, 1, AROUND) > 0
+        near = F.max_pool2d(hit * (8 * _of_neighbours(hit) >= CONNECTED), 2 * AROUND + 1, 1, AROUND) > 0
         pieces[..., rows, :] = near[..., rows.start - top :, :][..., : rows.stop - rows.start, :]
     return pieces
 
 
-def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
+def _of_neighbours(values: Tensor) -> Tensor:
+    """The mean of the eight values around each; beyond the border they are 0."""
+    neighbours = torch.full((3, 3), 1 / 8, device=values.device)
+    neighbours[1, 1] = 0
+    return local_sum(values, neighbours)
+
+
+def line_factors(
+    residual: Tensor, scale: Tensor, clean_share: float, most_off: float = MOST_OFF
+) -> tuple[Tensor, Tensor]:
     """How much larger the scale b is in rows and in columns that are wrong as a whole, 1 in the others.
 
     Among the share 1 − π of clean values, those of smaller residuals, the median of |y − P| / b ought to be log 2.
@@ -80,6 +86,8 @@ def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[T
         P − y, and b.
     clean_share : float in [0, 1]
         1 − π.
+    most_off : float
+        A line that is off by more than so many times what it ought to be is wrong as a whole.
 
     Returns
     -------
@@ -90,7 +98,7 @@ def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[T
     def factor(ratio: Tensor, axis: int) -> Tensor:
         rank = max(1, round(clean_share / 2 * ratio.shape[axis]))
         middle = ratio.kthvalue(rank, axis, keepdim=True).values / math.log(2)
-        return torch.where(middle > MOST_OFF, middle, 1)
+        return torch.where(middle > most_off, middle, 1)
 
     by_row = [factor(residual[..., rows, :].abs() / scale[..., rows, :], -1) for rows in bands(residual)]
     columns = bands(residual.transpose(-1, -2))
