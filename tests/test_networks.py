@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dipsop.restoration.networks import PredictorUNet, SkipUNet, _Doubled, _Halved
+from dipsop.restoration.networks import PredictorUNet, SkipUNet, _Convolved, _Doubled, _Halved, convolved
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 70), (33, 64), (100, 37)])
@@ -67,3 +67,41 @@ def test_halving_and_doubling_have_the_gradients_of_pytorchs_own(fast, plain):
         gradients.append(torch.autograd.grad((y * torch.arange(y.numel()).view_as(y)).sum(), x)[0])
     torch.testing.assert_close(*gradients)
     assert torch.equal(fast(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "kernel", "stride", "padding"),
+    [
+        ((1, 36, 64, 48), 32, 3, 1, 0),
+        ((2, 32, 33, 47), 16, 3, 1, 1),
+        ((3, 16, 7, 5), 5, 3, 1, 1),
+        ((1, 8, 3, 3), 4, 3, 1, 0),
+        ((1, 32, 66, 50), 32, 3, 2, 0),
+        ((2, 16, 13, 600), 8, 3, 2, 1),
+        ((2, 16, 5, 1200), 8, 5, 1, 2),
+        ((2, 16, 9, 7), 8, 1, 1, 0),
+        ((1, 16, 1, 1), 8, 5, 1, 2),
+    ],
+)
+def test_our_convolution_has_the_gradients_of_pytorchs_own(shape, outputs, kernel, stride, padding):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(outputs, shape[1], kernel, kernel, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(outputs, dtype=torch.float64, requires_grad=True)
+    gradients = []
+    for operation in (F.conv2d, _Convolved.apply):
+        y = operation(x.contiguous(memory_format=torch.channels_last), weight, bias, stride, padding)
+        rising = torch.arange(y.numel(), dtype=torch.float64).view_as(y) / y.numel()
+        gradients.append(torch.autograd.grad((y * rising).sum(), (x, weight, bias)))
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("capability", "autocast", "own"), [("AVX2", False, True), ("AVX512", False, False), ("AVX2", True, False)]
+)
+def test_the_backward_is_our_own_in_float32_without_avx512_alone(monkeypatch, capability, autocast, own):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    x = torch.rand(1, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", enabled=autocast):
+        y = convolved(x, torch.rand(4, 16, 3, 3, requires_grad=True), None, padding=1)
+    assert ("_Convolved" in type(y.grad_fn).__name__) == own

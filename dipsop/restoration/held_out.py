@@ -10,11 +10,11 @@ The network starts from weights that are shipped or from random ones.
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dipsop.compute import may_ask
 from dipsop.pictures.tiles import TILE, tiles
@@ -69,7 +69,7 @@ class HeldOutFit:
         # What predicts for a round and at the end is the mean of the weights over the last steps: a single step's are a
         # noisy draw.
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
-        self._optimizer = torch.optim.Adam(self.predictor.parameters(), lr=config.lr, fused=True)
+        self._optimizer = Adam(self.predictor.parameters())
         self._taken, self._rounds_taken, self._usual_loss = 0, 0, math.inf
         self._round_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
@@ -85,12 +85,9 @@ class HeldOutFit:
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         if self._has_leapt(value):  # clamped, so that an infinite loss that is mended does not end the fit
             return value.detach().clamp(max=LEAP + self._usual_loss)
-        self._optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._lr(done)
-        self._optimizer.step()
+        self._optimizer.step(self._lr(done))
         self._taken += 1
         with torch.no_grad():
             means, weights = list(self._mean_predictor.parameters()), list(self.predictor.parameters())
@@ -182,7 +179,7 @@ class HeldOutFit:
         return {
             "predictor": self.predictor.state_dict(),
             "mean_predictor": self._mean_predictor.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
             "detection": self.detection.state(),
             "random": [self._cpu_random.get_state(), self._random.get_state()],
             "taken": self._taken,
@@ -194,7 +191,7 @@ class HeldOutFit:
         """Go on from a state of a fit to the same picture with the same config."""
         self.predictor.load_state_dict(state["predictor"])
         self._mean_predictor.load_state_dict(state["mean_predictor"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load(state["optimizer"])
         self.detection.load(state["detection"])
         for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
             generator.set_state(saved)
@@ -239,6 +236,46 @@ class HeldOutFit:
         flip = int(torch.randint(8, (), generator=self._cpu_random))
         where = list(zip(rows, columns, strict=True))
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
+
+
+class Adam:
+    """Adam, by PyTorch's fused step. Its own torch.optim.Adam loads a compiler first, which takes a second or more.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+
+    References
+    ----------
+    Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters: list[Tensor] = list(parameters)
+        self._means = [torch.zeros_like(p) for p in self._parameters]
+        self._squares = [torch.zeros_like(p) for p in self._parameters]
+        self._taken = [torch.zeros((), device=p.device) for p in self._parameters]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step at the rate `lr`, and forget the gradients."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        torch._foreach_add_(self._taken, 1)
+        torch._fused_adam_(
+            self._parameters, gradients, self._means, self._squares, [], self._taken,
+            lr=lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+        )  # fmt: skip
+        for p in self._parameters:
+            p.grad = None
+
+    def state(self) -> dict[str, list[Tensor]]:
+        """What the next step depends on."""
+        return {"means": self._means, "squares": self._squares, "taken": self._taken}
+
+    def load(self, state: dict[str, list[Tensor]]) -> None:
+        """Go on from a state."""
+        for name, saved in state.items():
+            torch._foreach_copy_(getattr(self, f"_{name}"), saved)
 
 
 def _is_coloured(y: Tensor) -> bool:
