@@ -93,8 +93,8 @@ def rounds(lessons: Lessons, seed: int) -> dict[str, NDArray[np.generic]]:
     # Small crops for the steps: there are many more pictures to see than time.
     config = replace(config, steps=STEPS, rounds=ROUNDS, crop=80, hold=STEPS, seed=seed, look="always")
     fit = HeldOutFit(y, config)
-    recorder = Recorder(fit.look if seed % 3 else None)
-    fit.look = recorder
+    recorder = Recorder(fit.detection.look if seed % 3 else None)
+    fit.detection.look = recorder
     for step in range(STEPS):
         fit.step(step / STEPS)
     predicted, scale, alone = (torch.cat(part).half().numpy() for part in zip(*recorder.seen, strict=True))

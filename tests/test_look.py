@@ -31,7 +31,7 @@ def test_the_trained_look_brings_a_picture_nearer_to_the_truth_than_residuals_al
     def off(look):
         fit = HeldOutFit(as_tensor(y, CPU), replace(PRESETS["quick"], look="sparse" if look else "never"))
         value, scale = fit.predict_hidden()
-        fit.detection.round(value.clone(), scale, fit.look)
+        fit.detection.round(value.clone(), scale)
         return (fit.restored(value) - as_tensor(clean, CPU)).square().mean()
 
     assert off(look=True) < at_most * off(look=False)
@@ -63,10 +63,10 @@ def observed(far=0.05):
 
 
 def after_a_round(y, predicted, context=None, protected=None):
-    detection = Detection(y, DetectionConfig(), protected=protected, first_rounds=9)
-    detection.by_pixel = False
     look = None if context is None else lambda *seen: context.clone()
-    detection.round(predicted.clone(), torch.full_like(y, 0.03), look)
+    detection = Detection(y, DetectionConfig(), protected=protected, first_rounds=9, look=look)
+    detection.by_pixel = False
+    detection.round(predicted.clone(), torch.full_like(y, 0.03))
     return detection
 
 
@@ -106,10 +106,12 @@ def test_what_looks_like_strokes_to_the_residuals_alone_is_not_found():
 
 def test_told_that_pixels_are_hit_as_a_whole_the_channels_are_found_together_each_by_its_own_odds():
     y, predicted, context = observed()
-    plain = Detection(y, DetectionConfig(), looks=True)
-    shared = Detection(y, DetectionConfig(shared_corruption=True), looks=True)
+    plain, shared = (
+        Detection(y, DetectionConfig(shared_corruption=told), look=lambda *seen: context.clone())
+        for told in (False, True)
+    )
     for detection in (plain, shared):
-        detection.round(predicted.clone(), torch.full_like(y, 0.02), lambda *_: context.clone())
+        detection.round(predicted.clone(), torch.full_like(y, 0.02))
     assert torch.equal(shared.corruption.u, plain.corruption.u)
     assert torch.equal(shared.found, plain.found.any(1, keepdim=True).expand_as(y))
     assert shared.found.sum() > plain.found.sum() > 0
@@ -154,14 +156,14 @@ def test_a_detection_that_looked_goes_on_from_its_state():
 def test_only_a_fit_to_a_picture_in_colour_that_is_told_nothing_looks():
     y = torch.rand((1, 3, 24, 24), generator=torch.Generator().manual_seed(5))
     quick = PRESETS["quick"]
-    assert HeldOutFit(y, quick).look is not None
+    assert HeldOutFit(y, quick).detection.look is not None
     told = {"look": "never"}, {"pretrained": False}, {"polarity": "salt"}, {"scratches": True}
     for choice in told:
-        assert HeldOutFit(y, replace(quick, **choice)).look is None
-    assert HeldOutFit(y, replace(quick, shared_corruption=True)).look is not None
-    assert HeldOutFit(y, quick, mask=y > 0.9).look is None
-    assert HeldOutFit(y[:, :1], quick).look is None
-    assert HeldOutFit(y[:, :1].expand(1, 3, -1, -1), quick).look is None
+        assert HeldOutFit(y, replace(quick, **choice)).detection.look is None
+    assert HeldOutFit(y, replace(quick, shared_corruption=True)).detection.look is not None
+    assert HeldOutFit(y, quick, mask=y > 0.9).detection.look is None
+    assert HeldOutFit(y[:, :1], quick).detection.look is None
+    assert HeldOutFit(y[:, :1].expand(1, 3, -1, -1), quick).detection.look is None
 
 
 def a_picture():

@@ -31,7 +31,6 @@ trusted); and what covers much of a picture in connected pieces, print or drawin
 """
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,8 +72,8 @@ class Detection:
         Values that are clean, whatever the evidence.
     first_rounds : int
         How many rounds go before the network has learned from this picture.
-    looks : bool
-        Whether the rounds come with a look.
+    look : Asked or None
+        Says at every round what is to be added to the log-odds; without one, residuals alone count.
 
     Attributes
     ----------
@@ -99,16 +98,16 @@ class Detection:
         mask: Tensor | None = None,
         protected: Tensor | None = None,
         first_rounds: int = 0,
-        looks: bool = False,
+        look: Asked | None = None,
     ) -> None:
-        self.y, self.config, self.first_rounds = y, config, first_rounds
+        self.y, self.config, self.first_rounds, self.look = y, config, first_rounds, look
         self.known, self._protected = mask is not None, protected
         self.corruption = before_any_prediction(y, mask, protected)
         self.found = self.corruption.odds > 1
         self.scale = torch.full_like(y, config.least_residual)
         # By residuals alone the log-odds of channels that share add; a look has learned what they say together.
-        self._adds_up = config.shared_corruption and not looks
-        self.prior = Prior(y, replace(config, shared_corruption=self._adds_up))
+        self._adds_up = config.shared_corruption and look is None
+        self.prior = Prior(y, config.strength, self._adds_up)
         self.context: Tensor | None = None
         self.content: Tensor | None = None
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
@@ -118,22 +117,20 @@ class Detection:
         self.by_pixel = self._hits_pixels()
         self._window = ring(2.0, 5, y.device)
 
-    def round(self, predicted: Tensor, scale: Tensor, look: Asked | None = None) -> None:
+    def round(self, predicted: Tensor, scale: Tensor) -> None:
         """Take one round: let (u, v) follow the residuals, look around, and set aside what is print or drawing.
 
         Parameters
         ----------
         predicted, scale : Tensor, the shape of y; overwritten
             See `update`.
-        look : Asked or None
-            Says what is to be added to the log-odds; without one, residuals alone count.
         """
         learned = self.rounds_done >= max(1, self.first_rounds)  # else there is nothing yet that could be forgotten
         lasting = self._lasting() if learned else math.inf
         self.update(predicted, scale, lasting=lasting)
         self.context = None
-        if look is not None and (heeded := self._heeded()):
-            self._look_around(look, residual=predicted, heeded=heeded)  # `update` has left P − y in the place of P
+        if self.look is not None and (heeded := self._heeded()):
+            self._look_around(self.look, residual=predicted, heeded=heeded)  # `update` has left P − y in the place of P
         self.rounds_done += 1
         # The first rounds still have many false alarms.
         if self.rounds_done >= self.first_rounds and not self.config.scratches:

@@ -20,7 +20,7 @@ from dipsop.compute import may_ask
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
-from dipsop.restoration.look import Asked, TiledLook
+from dipsop.restoration.look import TiledLook
 from dipsop.restoration.predictor import HeldOutPredictor, loss, pretrained_weights
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
@@ -33,8 +33,6 @@ LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know picture
 
 class HeldOutFit:
     """The state of a held-out fit to one picture: the network and its training; `detection` has the rest.
-
-    `look`, if there is one, is what detection asks at every round for what is around.
 
     Parameters
     ----------
@@ -55,11 +53,9 @@ class HeldOutFit:
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
         start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
-        self.look: Asked | None = None
-        if start is not None and mask is None and config.may_look and _is_coloured(y):
-            self.look = TiledLook(config.dtype, y.device)
-        first_rounds = config.first_rounds if start else 0
-        self.detection = Detection(y, config, mask, protected, first_rounds, looks=self.look is not None)
+        looks = start is not None and mask is None and config.may_look and _is_coloured(y)
+        look = TiledLook(config.dtype, y.device) if looks else None
+        self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
@@ -120,7 +116,7 @@ class HeldOutFit:
         if self.detection.known:
             return
         begin = time.perf_counter()
-        self.detection.round(*self.predict_hidden(), self.look)
+        self.detection.round(*self.predict_hidden())
         self._round_seconds = time.perf_counter() - begin
         self.seconds_aside += self._round_seconds
 

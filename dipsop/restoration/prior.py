@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from dipsop.pictures.tiles import TILE, tiles
-from dipsop.restoration.config import DetectionConfig
 from dipsop.restoration.local_stats import bands, first_guess
 from dipsop.sop import SparseCorruption
 
@@ -34,7 +33,10 @@ class Prior:
     ----------
     y : Tensor (1, C, H, W) in [0, 1]
         The observation.
-    config : DetectionConfig
+    strength : float
+        What the odds are multiplied by.
+    adds_up : bool
+        Whether the log-odds of a pixel's channels add.
 
     Attributes
     ----------
@@ -46,16 +48,16 @@ class Prior:
         Whether the density of the levels counts.
     """
 
-    def __init__(self, y: Tensor, config: DetectionConfig) -> None:
-        self.y, self.config = y, config
+    def __init__(self, y: Tensor, strength: float = 1.0, adds_up: bool = False) -> None:
+        self.y, self._strength, self._adds_up = y, strength, adds_up
         self.share = torch.tensor(FIRST_SHARE, device=y.device)
         self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
         self.by_level = True
 
     def start(self, y: Tensor, scale: Tensor) -> Tensor:
         """γ of values y, predicted with the scale b."""
-        odds = self.config.strength * self.share / (1 - self.share)
-        if self.config.shared_corruption:  # the channels of a pixel, whose odds multiply, have these once
+        odds = self._strength * self.share / (1 - self.share)
+        if self._adds_up:  # the channels of a pixel, whose odds multiply, have these once
             odds = odds ** (1 / y.shape[1])
         # Of a value at either end, the tail beyond it is clean too: γ² is that of a scale of one level.
         spread = torch.where(is_extreme(y), 1 / LEVELS, scale)
