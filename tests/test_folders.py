@@ -14,6 +14,7 @@ import pytest
 from command_line import listing, run, started, status
 
 from dipsop.errors import DipsopError
+from dipsop.jobs.folder import MADE_FROM
 from dipsop.jobs.targets import beside, is_batch, targets
 from dipsop.pictures import images, noise
 
@@ -130,9 +131,24 @@ def test_every_good_picture_is_restored_every_bad_one_named_and_none_changed(alb
     assert "Traceback" not in err
     assert listing(album) == before
     files = {name for name, content in listing(Path("out")).items() if content}
-    assert files == {"a.png", "sub/b.tif", "sub/deep er/c ü.bmp"}
+    assert files == {MADE_FROM, "a.png", "sub/b.tif", "sub/deep er/c ü.bmp"}
     restored, noisy = (images.load(f / "a.png").samples for f in (Path("out"), album))
     assert 0.05 < (restored != noisy).mean() < 0.4
+
+
+def test_a_result_of_another_picture_of_that_name_is_not_passed_off_as_this_ones(album, capsys):
+    noisy_picture(Path("other/a.png"), seed=9)
+    assert status("restore", "album/a.png", "album/sub", "--out", "out", *STEPS) == 1  # text.jpg
+    capsys.readouterr()
+    assert status("restore", "other", "--out", "out", *STEPS) == 1
+    assert "out/a.png is there already, made from another picture" in capsys.readouterr().err
+    os.utime("album/a.png", (0, 0))  # the same content under another date
+    assert status("restore", "album/a.png", "--out", "out", *STEPS) == 0
+    assert "skipped" in capsys.readouterr().out
+    assert status("restore", "other", "--out", "out", "--overwrite", *STEPS) == 0
+    assert status("restore", "other", "--out", "out", *STEPS) == 0
+    (Path("out") / MADE_FROM).write_text("[not JSON")  # then a name is all there is to go by
+    assert status("restore", "album/a.png", "--out", "out", *STEPS) == 0
 
 
 def test_what_is_there_is_skipped_unless_told_otherwise(album, capsys):
@@ -219,7 +235,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(album):
     assert reports["album/a.png"]["skipped"]
     assert (Path("out/a.png").stat().st_mtime_ns, Path("out/a.png").read_bytes()) == first
     restored = {name for name, content in listing(Path("out")).items() if content}
-    assert restored == {"a.png", "sub/b.tif", "sub/deep er/c ü.bmp"}  # and no checkpoint is left
+    assert restored == {MADE_FROM, "a.png", "sub/b.tif", "sub/deep er/c ü.bmp"}  # and no checkpoint is left
     options = ["--steps", "120", "--device", "cpu", "--jobs", "1", "--quiet"]
     assert run(["restore", "album/sub/b.tif", "album/a.png", "--out", "whole", *options]).returncode == 0
     assert Path("whole/b.tif").read_bytes() == Path("out/sub/b.tif").read_bytes()

@@ -4,16 +4,20 @@ A picture is a process of its own, so that none takes the rest down with it. Unt
 result remembers how far it is: the same job, given again, goes on.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from dipsop.compute import DeviceName
 from dipsop.errors import DipsopError
-from dipsop.files import make_folder, reason
+from dipsop.files import make_folder, reason, save_json, shown
 from dipsop.jobs import worker
 from dipsop.jobs.events import Begun, Done, Failed, Progress, Restored, Skipped, Stop, never
 from dipsop.jobs.job import RestoreJob
@@ -21,6 +25,7 @@ from dipsop.jobs.targets import Target, targets
 
 THREADS_EACH = 1  # a step is short: two processes of one thread do more in sum than one of two
 DASK_TIMEOUT = "10s"
+MADE_FROM = ".dipsop-made-from.json"  # in the folder of the results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +75,17 @@ def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Resto
     """
     wanted = targets(job.pictures, job.each.out)
     to_do, counts = [], {"restored": 0, "skipped": 0, "failed": 0}
+    origins = _Origins(job.each.out)
     for target in wanted:
-        if target.problem is not None:
+        problem = target.problem
+        if problem is None and not job.overwrite and target.out.exists() and origins.is_of_another(target):
+            problem = (
+                f"{shown(target.out)} is there already, made from another picture or before this one was changed: "
+                "name another folder as --out, or give --overwrite."
+            )
+        if problem is not None:
             counts["failed"] += 1
-            yield Failed(target.source, target.out, target.problem)
+            yield Failed(target.source, target.out, problem)
         elif target.out.exists() and not job.overwrite:
             counts["skipped"] += 1
             yield Skipped(target.source, target.out)
@@ -84,8 +96,48 @@ def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Resto
     for event in _on_dask(to_do, job.each, job.dask, stop) if job.dask else _here(to_do, job, stop):
         counts["restored"] += isinstance(event, Restored)
         counts["failed"] += isinstance(event, Failed)
+        if isinstance(event, Restored):
+            origins.add(event.source, event.out)
         yield event
     yield Done(counts | {"left": len(wanted) - sum(counts.values())})
+
+
+class _Origins:
+    """What each result in a folder was made from: a picture of the same name may be another one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._known = folder / MADE_FROM, dict[str, dict[str, Any]]()
+        with suppress(OSError, ValueError, TypeError):  # without it, a name is all there is to go by
+            self._known = dict(json.loads(self._file.read_text(encoding="utf-8")))
+
+    def is_of_another(self, target: Target) -> bool:
+        """Whether the result was made from something else than the picture as it is now."""
+        known = self._known.get(self._name(target.out))
+        try:
+            if known is None or known["dated"] == _dated(target.source):  # of an album that is done, nothing is read
+                return False
+            return bool(known["hash"] != _hash(target.source))
+        except (OSError, KeyError, TypeError):
+            return False
+
+    def add(self, source: Path, out: Path) -> None:
+        """Keep what a result was made from."""
+        with suppress(OSError, DipsopError):
+            self._known[self._name(out)] = {"dated": _dated(source), "hash": _hash(source)}
+            save_json(self._file, self._known)
+
+    def _name(self, out: Path) -> str:
+        return out.relative_to(self._file.parent).as_posix()
+
+
+def _dated(source: Path) -> list[int]:
+    status = source.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _hash(source: Path) -> str:
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progress | Restored | Failed]:
