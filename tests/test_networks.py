@@ -97,9 +97,10 @@ def test_our_convolution_has_the_gradients_of_pytorchs_own(shape, outputs, kerne
 
 
 @pytest.mark.parametrize(
-    ("capability", "autocast", "own"), [("AVX2", False, True), ("AVX512", False, False), ("AVX2", True, False)]
+    ("capability", "autocast", "own"),
+    [("AVX2", False, True), ("AVX512", False, False), ("DEFAULT", False, False), ("AVX2", True, False)],
 )
-def test_the_backward_is_our_own_in_float32_without_avx512_alone(monkeypatch, capability, autocast, own):
+def test_the_backward_is_our_own_in_float32_on_avx2_alone(monkeypatch, capability, autocast, own):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     x = torch.rand(1, 16, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", enabled=autocast):

@@ -15,7 +15,7 @@ LEAST_CHANNELS = 16
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0) -> Tensor:
-    """Return F.conv2d, whose backward is our own where that of PyTorch is slow: in float32 without AVX-512.
+    """Return F.conv2d, whose backward is our own where that of PyTorch is slow: in float32 on AVX2.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, p
         weight.requires_grad
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
-        and "AVX512" not in torch.backends.cpu.get_cpu_capability()
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
         and x.is_contiguous(memory_format=torch.channels_last)
         and weight.shape[1] >= LEAST_CHANNELS
     )
@@ -62,8 +62,8 @@ class _Convolved(torch.autograd.Function):
 def weight_gradient(x: Tensor, gradient: Tensor, kernel: int, stride: int = 1, padding: int = 0) -> Tensor:
     """Return what a convolution hands on to its weight, (D, C, k, k): Σ gradient ⊗ the k×k neighbourhood of x.
 
-    By matrix products over some rows at a time. PyTorch's (oneDNN, without AVX-512) reads all of a picture again for
-    every few channels: four times slower at 512×512, twice at 128×128.
+    By matrix products over some rows at a time. PyTorch's (oneDNN, on AVX2) reads all of a picture again for every
+    few channels: four times slower at 512×512, twice at 128×128.
 
     Parameters
     ----------
