@@ -10,6 +10,7 @@ from command_line import listing, status
 from numpy.typing import NDArray
 
 import dipsop
+from dipsop.jobs.folder import MADE_FROM
 from dipsop.pictures import images
 
 STEPS = ["--steps", "4", "--device", "cpu"]
@@ -166,7 +167,10 @@ def test_a_broken_picture_of_a_series_is_named_and_stops_nothing(
     assert status("restore", card, "--out", "out", "--series", *STEPS) == 1
     assert "3.png is damaged" in capsys.readouterr().err
     assert where(images.load(Path("out/dead-pixels.png")).samples > 127) == {DEAD, HOT}
-    assert {path.name for path in Path("out").iterdir()} == {"0.png", "1.png", "2.png", "dead-pixels.png"}
+    assert {path.name for path in Path("out").iterdir()} == {
+        *("0.png", "1.png", "2.png", "dead-pixels.png"),
+        MADE_FROM,
+    }
 
 
 @pytest.mark.parametrize(

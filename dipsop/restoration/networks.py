@@ -98,7 +98,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, kernel: int, stride: int = 1, p
             of_rows = rows[top:below].reshape(parts, -1, outputs).transpose(1, 2)
             for k in range(kernel):
                 under = here[k : k + stride * (below - top - 1) + 1 : stride].reshape(parts, -1, kernel * inputs)
-                total[k, :parts].baddbmm_(of_rows, under)
+                total[k, :parts].add_(torch.bmm(of_rows, under))
             top = below
     return total.sum(1).view(kernel, outputs, kernel, inputs).permute(1, 3, 0, 2)
 
