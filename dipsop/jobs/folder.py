@@ -17,7 +17,7 @@ import psutil
 
 from dipsop.compute import DeviceName
 from dipsop.errors import DipsopError
-from dipsop.files import make_folder, reason, save_json, shown
+from dipsop.files import as_json, make_folder, reason, shown
 from dipsop.jobs import worker
 from dipsop.jobs.events import Begun, Done, Failed, Progress, Restored, Skipped, Stop, never
 from dipsop.jobs.job import RestoreJob
@@ -25,7 +25,7 @@ from dipsop.jobs.targets import Target, targets
 
 THREADS_EACH = 1  # a step is short: two processes of one thread do more in sum than one of two
 DASK_TIMEOUT = "10s"
-MADE_FROM = ".dipsop-made-from.json"  # in the folder of the results
+MADE_FROM = ".dipsop-made-from.jsonl"  # in the folder of the results: a line for each, of which the last one counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +77,12 @@ def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Resto
     to_do, counts = [], {"restored": 0, "skipped": 0, "failed": 0}
     origins = _Origins(job.each.out)
     for target in wanted:
-        problem = target.problem
-        if problem is None and not job.overwrite and target.out.exists() and origins.is_of_another(target):
-            problem = (
-                f"{shown(target.out)} is there already, made from another picture or before this one was changed: "
-                "name another folder as --out, or give --overwrite."
-            )
+        stays = target.out.exists() and not job.overwrite
+        problem = target.problem or (origins.problem(target) if stays else None)
         if problem is not None:
             counts["failed"] += 1
             yield Failed(target.source, target.out, problem)
-        elif target.out.exists() and not job.overwrite:
+        elif stays:
             counts["skipped"] += 1
             yield Skipped(target.source, target.out)
         else:
@@ -106,25 +102,34 @@ class _Origins:
     """What each result in a folder was made from: a picture of the same name may be another one."""
 
     def __init__(self, folder: Path) -> None:
-        self._file, self._known = folder / MADE_FROM, dict[str, dict[str, Any]]()
-        with suppress(OSError, ValueError, TypeError):  # without it, a name is all there is to go by
-            self._known = dict(json.loads(self._file.read_text(encoding="utf-8")))
+        self._file, self._known = folder / MADE_FROM, dict[str, Any]()
+        lines: list[bytes] = []
+        with suppress(OSError):  # without it, a name is all there is to go by
+            lines = self._file.read_bytes().splitlines()
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):  # cut short by a kill
+                made = json.loads(line)
+                self._known[made["out"]] = made
 
-    def is_of_another(self, target: Target) -> bool:
-        """Whether the result was made from something else than the picture as it is now."""
+    def problem(self, target: Target) -> str | None:
+        """A sentence, if the result was made from something else than the picture as it is now."""
         known = self._known.get(self._name(target.out))
         try:
             if known is None or known["dated"] == _dated(target.source):  # of an album that is done, nothing is read
-                return False
-            return bool(known["hash"] != _hash(target.source))
-        except (OSError, KeyError, TypeError):
-            return False
+                return None
+            if known["hash"] == _hash(target.source):
+                return None
+        except (OSError, KeyError):
+            return None
+        return (
+            f"{shown(target.out)} is there already, made from another picture or before this one was changed: "
+            "name another folder as --out, or give --overwrite."
+        )
 
     def add(self, source: Path, out: Path) -> None:
         """Keep what a result was made from."""
-        with suppress(OSError, DipsopError):
-            self._known[self._name(out)] = {"dated": _dated(source), "hash": _hash(source)}
-            save_json(self._file, self._known)
+        with suppress(OSError), self._file.open("a", encoding="utf-8") as file:
+            file.write(as_json({"out": self._name(out), "dated": _dated(source), "hash": _hash(source)}) + "\n")
 
     def _name(self, out: Path) -> str:
         return out.relative_to(self._file.parent).as_posix()
