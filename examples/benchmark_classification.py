@@ -10,7 +10,8 @@ probability that a model gives them which has not seen them (cross-entropy, five
 "symmetric:0.5" takes half of the labels to another class, "symmetric-all:0.5" draws half of them anew among all
 classes, as the papers' code does: 45 % are wrong then. --papers makes the table of the papers, what matters most first.
 A run is in the record of --out when it is done, and is not made again: whatever ends the benchmark, the same command
-goes on with it. --jobs 2 makes two runs at a time, each on half of the cores.
+goes on with it. --jobs 2 makes two runs at a time, each on half of the cores; with --device cuda
+they share the GPU, most of which one run leaves idle.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -41,14 +42,13 @@ from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
 from dipsop.classification.posterior import of_given
 from dipsop.classification.trainer import Trainer
-from dipsop.compute import tune_process
+from dipsop.compute import DeviceName, pick_device, tune_process
 from dipsop.files import save_json, write_atomically
 
 NOISES = ["symmetric:0.4", "none", "human:worse"]
 OWN = ["ce", "elr", "sop", "sop+", "cleanlab"]
 RIVALS: dict[str, type[TwoNetworks]] = {"co-teaching+": CoTeachingPlus, "dividemix": DivideMix, "elr+": ELRPlus}
 FOLDS = 5
-CPU = torch.device("cpu")
 T = TypeVar("T")
 
 
@@ -61,6 +61,12 @@ class Setting:
     config: TrainConfig
     human_labels: Path | None = None
     name: str | None = None  # of the images, where it is to be another than in the record
+    device_name: DeviceName = "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """What the runs are made on."""
+        return pick_device(self.device_name)
 
     def data(self, noise: str, seed: int) -> Dataset:
         """The first images, with labels of that noise."""
@@ -77,19 +83,19 @@ class Setting:
 def make(task: Task, setting: Setting) -> Run:
     """Make one run."""
     data = setting.data(task.noise, task.seed)
-    config = replace(setting.config, seed=task.seed)
+    config, device = replace(setting.config, seed=task.seed), setting.device
     wrong = data.given != data.true
     given, test = list[float](), list[float]()
     collapse: list[tuple[float, float]] | None = None
     start, aside = time.perf_counter(), 0.0
     if task.method == "cleanlab":
-        scores = cleanlab_scores(data, config)
+        scores = cleanlab_scores(data, config, device)
     elif task.method in RIVALS:
-        rival = RIVALS[task.method](data, config, CPU)
+        rival = RIVALS[task.method](data, config, device)
         test = list(told(task, config.epochs, rival.epochs()))
         scores = 1 - of_given(rival.probabilities(torch.from_numpy(data.images), flip=True).cpu().numpy(), data.given)
     else:
-        trainer = Trainer(data, replace(config, method=task.method), CPU)  # type: ignore[arg-type]
+        trainer = Trainer(data, replace(config, method=task.method), device)  # type: ignore[arg-type]
         collapse = []
         for epoch in told(task, config.epochs, trainer.epochs()):
             given.append(epoch.given_accuracy)
@@ -97,8 +103,8 @@ def make(task: Task, setting: Setting) -> Run:
             begin = time.perf_counter()
             collapse.append(scatter(trainer))
             aside += time.perf_counter() - begin
-        s, p = trainer.explained(), trainer.network.probabilities(torch.from_numpy(data.images)).numpy()
-        scores = report.doubt(s, p, data.given)
+        p = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
+        scores = report.doubt(trainer.explained(), p, data.given)
     seconds = time.perf_counter() - start - aside
     quality = (report.auroc(scores, wrong), report.average_precision(scores, wrong)) if wrong.any() else (None, None)
     return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0], average_precision=quality[1],
@@ -116,7 +122,7 @@ def told(task: Task, epochs: int, figures: Iterable[T]) -> Iterator[T]:
         yield figure
 
 
-def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
+def cleanlab_scores(data: Dataset, config: TrainConfig, device: torch.device) -> Any:
     """Rank labels by cleanlab from the out-of-fold probabilities of cross-entropy models."""
     from cleanlab.rank import get_label_quality_scores
 
@@ -127,7 +133,7 @@ def cleanlab_scores(data: Dataset, config: TrainConfig) -> Any:
             data, images=data.images[fold != k], given=data.given[fold != k], true=None,
             test_images=data.test_images[:0], test_labels=data.test_labels[:0],
         )  # fmt: skip
-        trainer = Trainer(seen, replace(config, method="ce"), CPU)
+        trainer = Trainer(seen, replace(config, method="ce"), device)
         for _ in trainer.epochs():
             pass
         probabilities[fold == k] = trainer.network.probabilities(torch.from_numpy(data.images[fold == k])).cpu().numpy()
@@ -176,11 +182,15 @@ class Record:
     def __init__(self, out: Path, setting: Setting) -> None:
         self._out, self._setting = out, setting
         self._path = out / "classification.json"
-        self._shared = {"images": setting.images, "config": asdict(setting.config)}
+        self._shared = {
+            "images": setting.images,
+            "config": asdict(setting.config),
+            "device": described(setting.device),
+        }
         self._content: dict[str, Any] = {}
         self._read()
         if not self._content:
-            share = convolution_share(setting.all(), setting.config)
+            share = convolution_share(setting.all(), setting.config, setting.device)
             self._content = {**self._shared, **machine("cleanlab", "scikit-learn")}
             self._content |= {"convolution_share": share, "runs": []}
 
@@ -199,6 +209,8 @@ class Record:
         """What it is of, and the table, as Markdown."""
         data, config = self._content.get("data", cifar.CIFAR10.name), self._setting.config
         budget = f"{config.epochs} epochs of the network {config.network}"
+        if (device := self._content["device"]) != "cpu":
+            budget += f", {device}"
         return f"{data}, the first {self._setting.images:,} images, {budget}.\n\n{table(self.runs)}"
 
     def complete(self, tasks: Sequence[Task], jobs: int) -> None:
@@ -219,7 +231,7 @@ class Record:
     def _read(self) -> None:
         if not self._path.exists():
             return
-        self._content = json.loads(self._path.read_text())
+        self._content = {"device": "cpu"} | json.loads(self._path.read_text())  # older records do not say it
         if {key: self._content[key] for key in self._shared} != self._shared:
             raise SystemExit(f"{self._out} holds a record of other settings; choose another --out")
 
@@ -230,14 +242,23 @@ class Record:
         write_atomically(self._out / "classification.md", f"{self}\n".encode())
 
 
-def convolution_share(data: Dataset, config: TrainConfig) -> float:
-    """Share of the time of an epoch of SOP that is spent in convolutions, on 20 batches."""
+def described(device: torch.device) -> str:
+    """Name a device for the record: a GPU by its model."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def convolution_share(data: Dataset, config: TrainConfig, device: torch.device) -> float:
+    """Share of the time of an epoch of SOP that is spent in convolutions, on 20 batches; of a GPU's, while it works."""
     part = replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0]).first(20 * config.batch)
-    epochs = Trainer(part, replace(config, method="sop", epochs=2), CPU).epochs()
+    epochs = Trainer(part, replace(config, method="sop", epochs=2), device).epochs()
     next(epochs)  # does not count
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    on_gpu = device.type == "cuda"
+    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if on_gpu else [])]
+    with torch.profiler.profile(activities=activities) as profile:
         next(epochs)
-    seconds = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    # A kernel's time is that of the operation which called it, too; here it counts once, with this.
+    called = (event for event in profile.key_averages() if event.device_type.name == "CPU")
+    seconds = {event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in called}
     return float(sum(t for key, t in seconds.items() if "conv" in key) / sum(seconds.values()))
 
 
@@ -260,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, help=f"by default {' '.join(OWN)}")
     parser.add_argument("--papers", action="store_true", help="all of the papers' table, instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--device", choices=get_args(DeviceName), default="cpu")
     parser.add_argument("--name", help="what the record calls the images: CIFAR-10 (JPEG), if they went through JPEG")
     a = parser.parse_args(arguments)
     if a.papers and (a.noises or a.methods):
@@ -272,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(
                 f"the method {method} needs the package {package}: install '.[benchmark]', or name other methods"
             )
-    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels, a.name))
+    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels, a.name, a.device))
     record.complete(tasks, a.jobs)
     print(record)
     print(f"\nOf a step's time {record.convolution_share:.0%} is convolution.")

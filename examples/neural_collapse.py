@@ -34,7 +34,7 @@ def scatter(trainer: Trainer) -> tuple[float, float]:
 
 
 def features(network: Classifier, images: Tensor) -> Tensor:
-    """Return what the last layer of a network sees of images (N, 3, H, W), uint8: (N, D), float64."""
+    """Return what the last layer of a network sees of images (N, 3, H, W), uint8: (N, D), float64, on the processor."""
     seen: list[Tensor] = []
     last = cast(nn.Linear, network.network.classify)
     hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -42,7 +42,7 @@ def features(network: Classifier, images: Tensor) -> Tensor:
         network.probabilities(images, flip=False)
     finally:
         hook.remove()
-    return torch.cat(seen).double()
+    return torch.cat(seen).double().cpu()
 
 
 def scatter_ratio(h: Tensor, labels: Tensor) -> float:

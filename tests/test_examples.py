@@ -301,6 +301,7 @@ def test_classification_benchmark_measures_and_goes_on(tmp_path, capsys):
     assert record["runs"][: len(first["runs"])] == first["runs"]  # gone on with, not made again
     assert len(record["runs"]) == 2 * 3 * 2
     assert 0.1 < record["convolution_share"] < 1
+    assert record["device"] == "cpu"
     for run in record["runs"]:
         assert (run["auroc"] is None) == (run["noise"] == "none")
         (last,), (fit,) = run["test_accuracy"], run["given_accuracy"]
@@ -311,6 +312,24 @@ def test_classification_benchmark_measures_and_goes_on(tmp_path, capsys):
     others = ["--epochs", "2", "--noises", "none", "--methods", "ce", "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match="other settings"):
         benchmark_classification.main([str(tmp_path), *others])
+
+
+def test_a_record_says_on_what_device_it_was_made_and_is_gone_on_with_there_alone(tmp_path, monkeypatch):
+    write_cifar10(tmp_path)
+    config = TrainConfig(epochs=1)
+    setting = benchmark_classification.Setting(tmp_path, 40, config)
+    benchmark_classification.Record(tmp_path / "out", setting).complete([], jobs=1)
+    path = tmp_path / "out" / "classification.json"
+    older = json.loads(path.read_text())
+    del older["device"]  # as they were before there was a choice
+    path.write_text(json.dumps(older))
+    benchmark_classification.Record(tmp_path / "out", setting).complete([], jobs=1)
+    assert json.loads(path.read_text())["device"] == "cpu"
+    monkeypatch.setattr(benchmark_classification, "described", lambda device: "NVIDIA H100")
+    with pytest.raises(SystemExit, match="other settings"):
+        benchmark_classification.Record(tmp_path / "out", setting)
+    on_gpu = benchmark_classification.Record(tmp_path / "other", setting)
+    assert str(on_gpu).startswith("CIFAR-10, the first 40 images, 1 epochs of the network fast, NVIDIA H100.")
 
 
 def test_rivals_are_measured_beside_the_others_and_the_record_keeps_the_name_of_the_images(tmp_path):

@@ -31,7 +31,7 @@ def weak_view(padded: Tensor, index: Tensor, epoch: int, generator: torch.Genera
     Tensor (B, 3, H, W), uint8, channels last in memory
     """
     height, width = padded.shape[1] - 2 * SHIFT, padded.shape[2] - 2 * SHIFT
-    shift = _sent(torch.randint(0, 2 * SHIFT + 1, (2, len(index), 1), generator=generator), padded.device)
+    shift = sent(torch.randint(0, 2 * SHIFT + 1, (2, len(index), 1), generator=generator), padded.device)
     rows, columns = (s + torch.arange(n, device=padded.device) for s, n in zip(shift, (height, width), strict=True))
     # Which comes first is the image's own: a hash of its number (Knuth's multiplicative).
     flipped = ((index * 2654435761 >> 16) + epoch) % 2 == 1
@@ -67,10 +67,8 @@ def strong_view(weak: Tensor, generator: torch.Generator) -> Tensor:
     Tensor of that shape, in [0, 1]
     """
     x = weak
-    for _ in range(OPERATIONS):
-        choice = _uniform(len(x), generator, x.device) * (len(_COLOURS) + 1)
-        strength = 2 * _uniform(len(x), generator, x.device) - 1
-        sign = 2 * _uniform(len(x), generator, x.device) - 1
+    for choice, strength, sign in sent(torch.rand(OPERATIONS, 3, len(x), generator=generator), x.device):
+        choice, strength, sign = choice * (len(_COLOURS) + 1), 2 * strength - 1, 2 * sign - 1
         changed = _warped(x, choice, strength, sign)
         for k, colour in enumerate(_COLOURS):
             here = (choice.long() == k).view(-1, 1, 1, 1)
@@ -79,12 +77,8 @@ def strong_view(weak: Tensor, generator: torch.Generator) -> Tensor:
     return _cut_out(x, generator)
 
 
-def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return _sent(torch.rand(n, generator=generator), device)
-
-
-def _sent(drawn: Tensor, device: torch.device) -> Tensor:
-    """To the device; CUDA has taken its copy when the call returns, others may read memory that is free by then."""
+def sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """To the device, without waiting for CUDA, which has its copy when the call returns; others might read it later."""
     return drawn.to(device, non_blocking=device.type == "cuda")
 
 
@@ -145,7 +139,7 @@ def _cut_out(x: Tensor, generator: torch.Generator) -> Tensor:
     centre = (torch.rand(2, len(x), 1, generator=generator) * torch.tensor([[[height]], [[width]]])).long()
     rows, columns = (
         (torch.arange(n, device=x.device) - c).abs() <= half
-        for n, c in zip((height, width), _sent(centre, x.device), strict=True)
+        for n, c in zip((height, width), sent(centre, x.device), strict=True)
     )
     inside = rows[:, None, :, None] & columns[:, None, None, :]
     return torch.where(inside, 0.5, x)

@@ -46,12 +46,12 @@ class CoTeachingPlus(TwoNetworks):
         """Return the probabilities (N, classes) of images by the first network alone, as published."""
         return self.networks[0].probabilities(images, flip)
 
-    def train(self, epoch: int) -> float:
+    def train(self, epoch: int) -> Tensor:
         """Make one epoch."""
         ramp, warmup = (of_budget(published, self.config.epochs) for published in (RAMP_EPOCHS, WARMUP_EPOCHS))
         kept = kept_share(epoch, self.wrong, ramp)
         batches = self.batches(self.everything(), self.config.batch)
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         for number, index in enumerate(batches):
             x, given = self.view(index, epoch), self.given[index]
             logits = [network(x) for network in self.networks]

@@ -61,16 +61,16 @@ class DivideMix(TwoNetworks):
         self.weight = 0.0 if few or self.asymmetric else WEIGHT
         self.warmup = of_budget(WARMUP_EPOCHS, config.epochs)
 
-    def train(self, epoch: int) -> float:
+    def train(self, epoch: int) -> Tensor:
         """Make one epoch: of warm-up, or of division and learning."""
         if epoch < self.warmup:
-            return sum(self._warm_up(which, epoch) for which in (0, 1))
-        clean = [self.clean_probability(network, epoch) for network in self.networks]
-        return sum(self._learn(which, clean[1 - which], epoch) for which in (0, 1))
+            return self._warm_up(0, epoch) + self._warm_up(1, epoch)
+        first, second = (self.clean_probability(network, epoch) for network in self.networks)
+        return self._learn(0, second, epoch) + self._learn(1, first, epoch)
 
-    def _warm_up(self, which: int, epoch: int) -> float:
+    def _warm_up(self, which: int, epoch: int) -> Tensor:
         batches = self.batches(self.everything(), 2 * self.config.batch)
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         for number, index in enumerate(batches):
             logits = self.networks[which](self.view(index, epoch))
             loss = F.cross_entropy(logits, self.given[index])
@@ -86,11 +86,11 @@ class DivideMix(TwoNetworks):
         seed = self.config.seed + epoch
         return torch.from_numpy(smaller_loss(losses.cpu().numpy(), seed)).to(self.device)
 
-    def _learn(self, which: int, clean: Tensor, epoch: int) -> float:
+    def _learn(self, which: int, clean: Tensor, epoch: int) -> Tensor:
         own, other = self.networks[which].train(), self.networks[1 - which].eval()
         labelled, unlabelled = divided(clean)
         batches, more = self.batches(labelled, self.config.batch), self._endless(unlabelled)
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         for number, index in enumerate(batches):
             done = epoch + number / len(batches)
             x, u = ([self.view(of, epoch), self.view(of, epoch + 1)] for of in (index, next(more)))
@@ -111,7 +111,7 @@ class DivideMix(TwoNetworks):
         """L of a batch; that of a sample counts as labelled where the larger part of the mixture is."""
         views, q = torch.cat([*x, *u]), torch.cat([refined, refined, guessed, guessed])
         share = mixing_weight(ALPHA, self.random)
-        order = torch.randperm(len(views), generator=self.random).to(views.device)
+        order = self.permuted(len(views))
         logits, q = network(mixed(views, order, share)), mixed(q, order, share)
         count = 2 * len(refined)
         of_labelled = F.cross_entropy(logits[:count], q[:count])

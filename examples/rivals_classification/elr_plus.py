@@ -48,20 +48,20 @@ class ELRPlus(TwoNetworks):
         self.targets = [torch.zeros_like(self.one_hot) for _ in self.networks]
         self.weight, self.memory = ASYMMETRIC if data.noise.startswith("asymmetric") else SYMMETRIC
 
-    def train(self, epoch: int) -> float:
+    def train(self, epoch: int) -> Tensor:
         """Make one epoch: with one network, then with the other."""
-        return sum(self._train(which, epoch) for which in (0, 1))
+        return self._train(0, epoch) + self._train(1, epoch)
 
-    def _train(self, which: int, epoch: int) -> float:
+    def _train(self, which: int, epoch: int) -> Tensor:
         network, teacher = self.networks[which], self.teachers[1 - which]
         batches = self.batches(self.everything(), self.config.batch)
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         for number, index in enumerate(batches):
             done = epoch + number / len(batches)
             x = self.view(index, epoch)
             targets = self.remember(which, index, teacher(x).softmax(1))
             share = mixing_weight(MIXUP_ALPHA, self.random)
-            order = torch.randperm(len(index), generator=self.random).to(self.device)
+            order = self.permuted(len(index))
             logits = network(mixed(x, order, share))
             y, t = (mixed(values, order, share) for values in (self.one_hot[index], targets))
             total += self.step(which, loss(logits, y, t, self.weight), done)
@@ -98,5 +98,4 @@ def average_share(done: float) -> float:
 @torch.no_grad()
 def average(teacher: nn.Module, network: nn.Module, share: float) -> None:
     """Move the weights of a teacher towards those of its network."""
-    for of_teacher, own in zip(teacher.parameters(), network.parameters(), strict=True):
-        of_teacher.lerp_(own, 1 - share)
+    torch._foreach_lerp_(list(teacher.parameters()), list(network.parameters()), 1 - share)

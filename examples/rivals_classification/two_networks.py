@@ -6,14 +6,13 @@ own is as its paper and its public code have it, except that what they count in 
 fifth of a smaller budget.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from dipsop.classification.augment import pad, weak_view
+from dipsop.classification.augment import pad, sent, weak_view
 from dipsop.classification.classifier import Classifier, classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
@@ -35,10 +34,10 @@ class TwoNetworks(ABC):
 
     def __init__(self, data: Dataset, config: TrainConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
-        self.images = torch.from_numpy(data.images)
+        self.images, self._test_images = (torch.from_numpy(x).to(device) for x in (data.images, data.test_images))
         self.given = torch.from_numpy(data.given).to(device)
         self.one_hot = torch.nn.functional.one_hot(self.given, len(data.classes)).float()
-        self._padded = pad(self.images.to(device))
+        self._padded = pad(self.images)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)  # the first starts as the one network of another method
             self.networks = [self._start(), self._start()]
@@ -73,13 +72,13 @@ class TwoNetworks(ABC):
             self.random.manual_seed(epoch_seed(self.config.seed, epoch, 0))
             for network in self.networks:
                 network.train()
-            if not math.isfinite(self.train(epoch)):
+            if not self.train(epoch).isfinite():
                 raise DivergenceError(f"the loss is no longer a finite number in epoch {epoch + 1}: try a lower rate.")
-            predicted = self.probabilities(torch.from_numpy(self.data.test_images)).argmax(1).cpu()
+            predicted = self.probabilities(self._test_images).argmax(1).cpu()
             yield float((predicted == torch.from_numpy(self.data.test_labels)).double().mean())
 
     @abstractmethod
-    def train(self, epoch: int) -> float:
+    def train(self, epoch: int) -> Tensor:
         """Make one epoch, from 0, with both networks. Returns a loss of each, added up."""
 
     def probabilities(self, images: Tensor, flip: bool = False) -> Tensor:
@@ -104,23 +103,30 @@ class TwoNetworks(ABC):
 
         Samples that are fewer are one batch.
         """
-        order = samples[torch.randperm(len(samples), generator=self.random).to(samples.device)]
+        order = samples[self.permuted(len(samples))]
         size = min(size, len(order))
         return list(order[: len(order) // size * size].split(size))
+
+    def permuted(self, count: int) -> Tensor:
+        """Return so many numbers from 0 in an order that is drawn."""
+        return sent(torch.randperm(count, generator=self.random), self.device)
 
     def everything(self) -> Tensor:
         """Return the index of all samples."""
         return torch.arange(len(self.given), device=self.device)
 
-    def step(self, which: int, loss: Tensor, done: float) -> float:
-        """Move a network down the gradient of a loss, `done` being how many epochs are behind it. Returns the loss."""
+    def step(self, which: int, loss: Tensor, done: float) -> Tensor:
+        """Move a network down the gradient of a loss, `done` being how many epochs are behind it.
+
+        Returns the loss, left on the device: asking it for a number would wait for the step.
+        """
         optimizer = self._optimizers[which]
         for group in optimizer.param_groups:
             group["lr"] = self.config.rate_at(done / self.config.epochs)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
 
 def of_budget(published: int, epochs: int) -> int:
