@@ -29,7 +29,7 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
-from benchmark_restoration import machine
+from benchmark_restoration import described, machine
 from classification_runs import METHODS, Run, Task, of_the_papers, table
 from neural_collapse import scatter
 from rivals_classification.coteaching_plus import CoTeachingPlus
@@ -240,11 +240,6 @@ class Record:
             self._content["data"] = self._setting.name
         save_json(self._path, self._content)
         write_atomically(self._out / "classification.md", f"{self}\n".encode())
-
-
-def described(device: torch.device) -> str:
-    """Name a device for the record: a GPU by its model."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def convolution_share(data: Dataset, config: TrainConfig, device: torch.device) -> float:

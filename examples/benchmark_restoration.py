@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rivals import PD_WEIGHTS, RIVALS
 
@@ -268,6 +269,11 @@ def machine(*rivals: str) -> dict[str, Any]:
         "versions": versions,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def described(device: torch.device) -> str:
+    """Name a device for the record: a GPU by its model."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def main() -> None:

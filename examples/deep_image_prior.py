@@ -16,15 +16,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
-from benchmark_restoration import machine
+import torch
+from benchmark_restoration import described, machine
 
 import dipsop
-from dipsop.compute import tune_process
+from dipsop.compute import DeviceName, tune_process
 from dipsop.pictures import images, noise
 from dipsop.pictures.quality import psnr
 
@@ -43,7 +45,8 @@ class Run:
     """One fit: the task, then PSNR of f in dB at its peak and end, and what (u, v) held at the end.
 
     found: share of all corrupted values; found_plain: of those that are off by more than 0.1; false_alarms: share of
-    the clean values that were found with them; release: the step from which on (u, v) moved.
+    the clean values that were found with them; release: the step from which on (u, v) moved; seconds: of the processor
+    (of a GPU's as well, while it waits); device: a GPU by its name.
     """
 
     picture: str
@@ -60,16 +63,17 @@ class Run:
     false_alarms: float
     release: int | None
     seconds: float
+    device: str = "cpu"
 
 
 TASK = ("picture", "crop", "corruption", "seed", "method", "steps")
 
 
-def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, method: str, steps: int) -> Run:
-    """Fit once, in this process, by one thread."""
+def run(
+    path: Path, crop: Sequence[int] | None, corruption: str, seed: int, method: str, steps: int, device: str = "cpu"
+) -> Run:
+    """Fit once, in this process, by one thread or on a GPU."""
     tune_process()
-    import torch
-
     torch.set_num_threads(1)
     kind, fraction = corruption.split(":")
     where = slice(*crop) if crop else slice(None)
@@ -77,7 +81,7 @@ def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, meth
     y, mask = noise.MODELS[kind](clean, float(fraction), seed)
     y = (np.rint(y * 255) / 255).astype(np.float32)
     start, course = time.process_time(), []
-    for step in dipsop.iter_restore(y, replace(METHODS[method], steps=steps, seed=seed)):
+    for step in dipsop.iter_restore(y, replace(METHODS[method], steps=steps, seed=seed), device):
         if step.iteration % EVERY == 0 or step.iteration == steps:
             course.append((psnr(step.network_output(), clean), step.iteration))
     seconds = time.process_time() - start
@@ -99,6 +103,7 @@ def run(path: Path, crop: Sequence[int] | None, corruption: str, seed: int, meth
         false_alarms=float(found[~mask].mean()),
         release=released["step"] if released else None,
         seconds=seconds,
+        device=described(torch.device(device)),
     )
 
 
@@ -140,6 +145,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--steps", type=int, default=DIP.steps)
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
+    parser.add_argument("--device", choices=get_args(DeviceName), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of deep_image_prior.json")
     return parser.parse_args(arguments)
 
@@ -157,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     a.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(a.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for one in pool.map(run, *zip(*tasks, strict=True)) if tasks else ():
+        for one in pool.map(partial(run, device=a.device), *zip(*tasks, strict=True)) if tasks else ():
             runs.append(one)
             header = {"command": sys.argv, **machine(), "config": asdict(DIP)}
             record.write_text(json.dumps(header | {"runs": [asdict(r) for r in runs]}, indent=1) + "\n")
