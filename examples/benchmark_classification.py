@@ -277,6 +277,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--papers", action="store_true", help="all of the papers' table, instead")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--device", choices=get_args(DeviceName), default="cpu")
+    usual = TrainConfig()
+    for name in ("batch", "lr", "weight_decay", "rate_u", "rate_v"):
+        value = getattr(usual, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--name", help="what the record calls the images: CIFAR-10 (JPEG), if they went through JPEG")
     a = parser.parse_args(arguments)
     if a.papers and (a.noises or a.methods):
@@ -289,7 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(
                 f"the method {method} needs the package {package}: install '.[benchmark]', or name other methods"
             )
-    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs), a.human_labels, a.name, a.device))
+    config = TrainConfig(
+        epochs=a.epochs, batch=a.batch, lr=a.lr, weight_decay=a.weight_decay, rate_u=a.rate_u, rate_v=a.rate_v
+    )
+    record = Record(a.out, Setting(a.cifar, a.images, config, a.human_labels, a.name, a.device))
     record.complete(tasks, a.jobs)
     print(record)
     print(f"\nOf a step's time {record.convolution_share:.0%} is convolution.")
