@@ -88,7 +88,7 @@ def marked(random: Generator, picture: Picture) -> Picture:
     colour = _colour(random, channels)
     for _ in range(40):
         draw = usual if random.random() < 0.8 else drawers[random.integers(len(drawers))]
-        cover = _cover(random, height, width, draw)
+        cover = drawn_cover(random, height, width, draw)
         colour = colour if random.random() < 0.7 else _colour(random, channels)
         picture = picture * (1 - cover[..., None]) + cover[..., None] * _grained(random, colour, (height, width))
         covered |= cover > 0.02
@@ -99,7 +99,7 @@ def marked(random: Generator, picture: Picture) -> Picture:
     return picture.clip(0, 1).astype(np.float32)
 
 
-def _cover(random: Generator, height: int, width: int, draw: Callable[..., None]) -> Picture:
+def drawn_cover(random: Generator, height: int, width: int, draw: Callable[..., None]) -> Picture:
     """How much of every pixel one thing drawn covers, (H, W) in [0, 1]."""
     # Hard-edged ones are lettering and drawings made by software, as they are.
     finer = 1 if random.random() < 0.25 else FINER

@@ -85,6 +85,8 @@ def restore(
         shared_corruption=shared_corruption,
     )
     if isinstance(config, HeldOut):
+        if random_start:
+            refuse(context, ("scratches",), "does not go with --random-start: a shipped network finds them.")
         config = replace(config, pretrained=not random_start, polarity=polarity, strength=strength, scratches=scratches)
     else:
         refuse(context, OF_HELD_OUT, "goes with the presets quick and best.")

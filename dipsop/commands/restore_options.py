@@ -106,7 +106,7 @@ Scratches = Annotated[
     bool,
     typer.Option(
         "--scratches",
-        help="Scratches, hairs or lettering over a photograph; not for print or drawings.",
+        help="Scratches, hairs or lettering that are missed; not for print or drawings.",
         show_default=OFF,
         rich_help_panel=KNOWN,
     ),

@@ -129,7 +129,8 @@ class DetectionConfig:
         When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
         where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
         what is connected is no damage to it; or always. It is for pictures in colour and for weights that start
-        pretrained, and not asked where polarity or scratches are told: it has not learned from that.
+        pretrained, and not asked where a polarity is told: it has not learned from that. Another network looks for
+        scratches, lettering and other marks before the first round, in grey pictures too.
     least_residual : float > 0
         Floor of the local residual scale b, so that one lucky neighbourhood does not flag its next value.
     polarity : "both", "salt" or "pepper"
@@ -137,8 +138,8 @@ class DetectionConfig:
     strength : float > 0
         Factor on the odds that a value is corrupted: above 1 finds more, and more false alarms.
     scratches : bool
-        Look for strokes too: scratches, hairs, lettering. Blocks of pixels are hidden together, so that one part of a
-        stroke does not speak for another, and what was found once stays found. Print and line drawings are strokes.
+        There are scratches, hairs, lettering or dust to be seen: those are taken out of which the network that looks
+        for them is not sure by itself, too. In print and line drawings that is what is drawn.
     shared_corruption : bool
         Corruption hits whole pixels: they are hidden as a whole, and all channels are found where one is. Without a
         look the evidence of a pixel's channels adds up; with a polarity, a channel that is off to the other side is
@@ -167,8 +168,7 @@ class DetectionConfig:
     @property
     def may_look(self) -> bool:
         """Whether the look is asked, as far as that depends on choices."""
-        told = self.polarity != "both" or self.scratches
-        return self.look != "never" and not told
+        return self.look != "never" and self.polarity == "both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +183,8 @@ class HeldOut(FitConfig, TrainingConfig, DetectionConfig):
         """Raise ValueError where a choice is out of its range."""
         for part in (FitConfig, TrainingConfig, DetectionConfig):
             part.__post_init__(self)
+        if self.scratches and not (self.pretrained and self.look != "never"):
+            raise ValueError("scratches are found by a shipped network: it takes pretrained weights and a look")
 
 
 @dataclass(frozen=True, kw_only=True)

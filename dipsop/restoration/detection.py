@@ -43,6 +43,7 @@ from dipsop.restoration.look import MOST_ALONE, Asked, confirmed
 from dipsop.restoration.prior import LEVELS, Prior, before_any_prediction, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
+OF_MARKS = 0.2  # how much of the residual over a mark counts (by logistic regression): its neighbours are off, too
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 HALF_LEVEL = 0.5 / (LEVELS - 1)
 SPARSE, DENSE = 0.2, 0.28  # π up to which the look counts whole, and from which on it does not
@@ -74,6 +75,8 @@ class Detection:
         How many rounds go before the network has learned from this picture.
     look : Asked or None
         Says at every round what is to be added to the log-odds; without one, residuals alone count.
+    marks : Tensor (1, 1, H, W) or None
+        The odds that a mark lies over a pixel, 0 where none stands out (`look.marks_over`).
 
     Attributes
     ----------
@@ -99,10 +102,11 @@ class Detection:
         protected: Tensor | None = None,
         first_rounds: int = 0,
         look: Asked | None = None,
+        marks: Tensor | None = None,
     ) -> None:
-        self.y, self.config, self.first_rounds, self.look = y, config, first_rounds, look
+        self.y, self.config, self.first_rounds, self.look, self.marks = y, config, first_rounds, look, marks
         self.known, self._protected = mask is not None, protected
-        self.corruption = before_any_prediction(y, mask, protected)
+        self.corruption = before_any_prediction(y, mask, protected, marks)
         self.found = self.corruption.odds > 1
         self.scale = torch.full_like(y, config.least_residual)
         # By residuals alone the log-odds of channels that share add; a look has learned what they say together.
@@ -133,7 +137,7 @@ class Detection:
             self._look_around(self.look, residual=predicted, heeded=heeded)  # `update` has left P − y in the place of P
         self.rounds_done += 1
         # The first rounds still have many false alarms.
-        if self.rounds_done >= self.first_rounds and not self.config.scratches:
+        if self.rounds_done >= self.first_rounds:
             self._leave_print_alone()
         self.by_pixel = self._hits_pixels()
 
@@ -249,6 +253,16 @@ class Detection:
         too_dark = residual > effective_lambda(rate, corruption.v)
         self.found[..., rows, :] = self._together(too_bright | too_dark)
         corruption.flow_step(residual, rate)
+        if self.marks is not None:
+            self._add_marks(corruption, self.marks[..., rows, :], residual, rows)
+
+    def _add_marks(self, corruption: SparseCorruption, marks: Tensor, residual: Tensor, rows: slice) -> None:
+        """Add the odds that a mark lies over a pixel to those of noise, on the sides that are looked for."""
+        off = (residual.abs() / self.scale[..., rows, :]).amax(1, keepdim=True)
+        odds = marks * off.mul_(OF_MARKS).exp_()
+        for side in (corruption.u, corruption.v):
+            side.copy_(torch.where(side > 0, side.square() + odds, 0).sqrt_())
+        self.found[..., rows, :] = self._together(corruption.odds > 1)
 
     def _look_around(self, look: Asked, residual: Tensor, heeded: float) -> None:
         """Add to the log-odds what the look says, or a part of it, by a factor on u and v.
@@ -258,7 +272,7 @@ class Detection:
         in windows, twigs and print that these take for strokes it sees nothing, and those are content.
         """
         context = look(self.y, residual, self.scale, self.corruption)
-        if self.config.look != "always" and structure.clusters(trust_of(self.corruption)):
+        if self.config.look != "always" and structure.clusters(self._apart_from_marks()):
             if confirmed(context, self.corruption) > CONFIRMED:
                 return
             self._remember_content()
@@ -268,7 +282,8 @@ class Detection:
             log_odds = corruption.odds.log_()
             beyond = log_odds - log_odds.clamp(-MOST_ALONE, MOST_ALONE)
             added = context[..., rows, :] - heeded * beyond
-            factor = added.masked_fill_(log_odds.isinf(), 0).div_(2).exp_()
+            certain = log_odds.isinf() if self.marks is None else log_odds.isinf() | (self.marks[..., rows, :] > 0)
+            factor = added.masked_fill_(certain, 0).div_(2).exp_()
             corruption.u.mul_(factor)
             corruption.v.mul_(factor)
             self.found[..., rows, :] = self._together(corruption.odds > 1)
@@ -276,6 +291,11 @@ class Detection:
     def _together(self, found: Tensor) -> Tensor:
         """All channels of a pixel where one is found, if corruption is told to hit whole pixels."""
         return found.any(1, keepdim=True) if self.config.shared_corruption else found
+
+    def _apart_from_marks(self) -> Tensor:
+        """The trust in every value, but for marks, which do not tell print from damage any more."""
+        trust = trust_of(self.corruption)
+        return trust if self.marks is None else trust.masked_fill_(self.marks > 0, 1)
 
     def _heeded(self) -> float:
         """How much the look counts, from 0 to 1: it has not learned noise that is dense and hits values one by one."""
@@ -288,7 +308,10 @@ class Detection:
 
         A network that learns them leaves parts of them behind, which lie apart as specks do.
         """
-        pieces = torch.cat([structure.connected(side > 1) for side in (self.corruption.u, self.corruption.v)])
+        found = [side > 1 for side in (self.corruption.u, self.corruption.v)]
+        if self.marks is not None:
+            found = [side & (self.marks == 0) for side in found]
+        pieces = torch.cat([structure.connected(side) for side in found])
         self.content = pieces if self.content is None else self.content | pieces
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
@@ -314,23 +337,20 @@ class Detection:
         self.found.masked_fill_(where, start > 1)
 
     def _hits_pixels(self) -> bool:
-        whole = self.config.scratches or self.config.shared_corruption
-        return whole or structure.hits_pixels(trust_of(self.corruption))
+        return self.config.shared_corruption or structure.hits_pixels(trust_of(self.corruption))
 
     def _leave_print_alone(self) -> None:
         """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels.
 
         Specks elsewhere are found at the next rounds.
         """
-        if structure.clusters(trust_of(self.corruption)) > self._most_clustered:
+        if structure.clusters(self._apart_from_marks()) > self._most_clustered:
             self._remember_content()
             self._make_certain(torch.ones_like(self.found), 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
 
     def _lasting(self) -> float:
         """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
-        if self.config.scratches:
-            return 0.0
         return LASTING if self.prior.by_level and structure.clusters(trust_of(self.corruption)) else math.inf
 
 

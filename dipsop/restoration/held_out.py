@@ -20,14 +20,13 @@ from dipsop.compute import may_ask
 from dipsop.pictures.tiles import TILE, tiles
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
-from dipsop.restoration.look import TiledLook
+from dipsop.restoration.look import TiledLook, marks_over
 from dipsop.restoration.predictor import HeldOutPredictor, loss, pretrained_weights
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
 LARGE = 1 << 20  # pixels
 LEAP = 1.0  # of the loss above the usual: by as much as the filling is off. The usual one may well be 0 or below
-BLOCK = 4  # pixels: wider than a thin scratch
 LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 
@@ -53,9 +52,10 @@ class HeldOutFit:
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
         start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
-        looks = start is not None and mask is None and config.may_look and _is_coloured(y)
-        look = TiledLook(config.dtype, y.device) if looks else None
-        self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look)
+        sees = start is not None and mask is None and config.look != "never"
+        look = TiledLook(config.dtype, y.device) if sees and config.may_look and _is_coloured(y) else None
+        marks = marks_over(y, config.dtype, config.scratches) if sees else None
+        self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look, marks)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
@@ -205,18 +205,11 @@ class HeldOutFit:
         return self.config.lr * warm * max(0.02, min(held, 2 - 2 * done))
 
     def _spread(self, draw: Callable[[tuple[int, ...]], Tensor], y: Tensor) -> Tensor:
-        """Draw for every value; once for a pixel or a block of them where these are corrupted together.
+        """Draw for every value; once for a pixel where its channels are corrupted together.
 
-        Else the other channels of such a pixel, and the rest of a scratch, as corrupted as it is, would speak for it.
+        Else the other channels of such a pixel, as corrupted as it is, would speak for it.
         """
-        channels = 1 if self.detection.by_pixel else y.shape[1]
-        height, width = y.shape[2:]
-        if not self.config.scratches:
-            return draw((len(y), channels, height, width))
-        top, left = torch.randint(BLOCK, (2,), generator=self._cpu_random).tolist()
-        blocks = draw((len(y), channels, height // BLOCK + 2, width // BLOCK + 2))
-        spread = blocks.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)
-        return spread[..., top : top + height, left : left + width]
+        return draw((len(y), 1 if self.detection.by_pixel else y.shape[1], *y.shape[2:]))
 
     def _part(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randint(0, self._parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)

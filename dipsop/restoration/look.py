@@ -1,4 +1,4 @@
-"""The look: what is around a value says of its being corrupted, by a network that has seen what goes wrong.
+"""The look: what is around a value says of its being corrupted, by networks that have seen what goes wrong.
 
 A residual speaks of its value alone. What is around says more: the other channels, how dense the noise is, what content
 looks like. At a round of detection this network sees what the residuals came to, and answers what is to be added to
@@ -10,7 +10,10 @@ noise, dead pixels, scratches, hairs, dust and lettering laid over photographs, 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
 from dipsop.compute import Dtype, autocast
@@ -21,12 +24,20 @@ from dipsop.restoration.predictor import load_weights
 from dipsop.sop import SparseCorruption
 
 WIDTHS = (32, 48, 64, 64)
+MARKS_WIDTHS = (32, 64, 96, 128, 128)
 CHANNELS = 3
 MOST_ALONE = 8.0  # log-odds, of either sign, that residuals alone come to: the network is to be able to overrule them
 MOST_RATIO = 10.0  # in units of b
 # (y, P − y, b, u and v by residuals alone) → what is to be added to the log-odds: a TiledLook, or its stand-in.
 Asked = Callable[[Tensor, Tensor, Tensor, SparseCorruption], Tensor]
 _SHIPPED = Path(__file__).with_name("look.npz")
+_SHIPPED_MARKS = Path(__file__).with_name("marks.npz")
+CALIBRATION = -1.6  # of the log-odds of marks, before any residual: by logistic regression on fits to 21 damaged crops
+TOLD, MOST_RAISED = 0.01, 3.0  # share of pixels that are marked where there are marks; how far they are raised for it
+POSSIBLE = -4.5  # log-odds from which on a pixel may be part of a mark that stands out beside it
+MARKS_MARGIN = 96  # pixels beyond its border that a tile sees
+LARGE = 1 << 20  # pixels
+LEAST_SURE = 6  # pixels of a piece that are more likely marked than not
 
 
 class Look(nn.Module):
@@ -60,6 +71,29 @@ class Look(nn.Module):
         with autocast(y.device, self.dtype):
             context: Tensor = self.network(torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)).float()
         return context
+
+
+class Marks(nn.Module):
+    """y → the log-odds that a mark lies over a pixel: a scratch, a hair, a crack, lettering, dust.
+
+    It looks at the picture alone. An eye sees a stroke at once, by its shape; residuals see what is hard to predict.
+
+    Parameters
+    ----------
+    dtype : "auto", "bfloat16" or "float32"
+        What the network computes in.
+    """
+
+    def __init__(self, dtype: Dtype = "auto") -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.network = PredictorUNet(CHANNELS, 1, MARKS_WIDTHS)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return the log-odds, float32 (N, 1, H, W), of pictures y (N, 3, H, W) in [0, 1]."""
+        with autocast(y.device, self.dtype):
+            said: Tensor = self.network((y - 0.5).contiguous(memory_format=torch.channels_last)).float()
+        return said
 
 
 def confirmed(context: Tensor, corruption: SparseCorruption) -> float:
@@ -117,3 +151,57 @@ class TiledLook:
             said = self._look(seen, seen + residual[..., *tile.outer], scale[..., *tile.outer], alone)
             context[..., *tile.inner] = said[..., *tile.inner_of_outer]
         return context
+
+
+@torch.no_grad()
+def marks_over(y: Tensor, dtype: Dtype, told: bool = False, weights: Path = _SHIPPED_MARKS) -> Tensor | None:
+    """Return the odds that a mark lies over a pixel, (1, 1, H, W), 0 where none stands out; None if none does at all.
+
+    Parameters
+    ----------
+    y : Tensor (1, 1 or 3, H, W) in [0, 1]
+    dtype : "auto", "bfloat16" or "float32"
+        What the network computes in.
+    told : bool
+        That there are marks. Then the most conspicuous of the pixels are, even where the network would not say so.
+    weights : Path
+        The shipped ones, or others.
+    """
+    network = Marks(dtype)
+    network.load_state_dict(load_weights(weights))
+    network.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # In large scans marks are wide, and half the size shows them as well, in a fourth of the time.
+    seen = F.avg_pool2d(y, 2, ceil_mode=True) if y.shape[-2:].numel() > LARGE else y
+    log_odds = _log_odds_of_marks(network, seen.expand(-1, CHANNELS, -1, -1))
+    if seen is not y:
+        log_odds = F.interpolate(log_odds, scale_factor=2)[..., : y.shape[-2], : y.shape[-1]].contiguous()
+    shift = CALIBRATION
+    if told:
+        usual = log_odds.flatten().kthvalue(max(1, round((1 - TOLD) * log_odds.numel()))).values
+        shift = max(shift, min(MOST_RAISED, -float(usual)))
+    return _standing_out(log_odds.add_(shift))
+
+
+def _log_odds_of_marks(network: Marks, y: Tensor) -> Tensor:
+    """In the mean of four views, where that takes no time: of strokes 72 instead of 67 % at one false alarm in 100."""
+    views = 4 if y.shape[-2:].numel() <= LARGE else 1
+    log_odds = torch.zeros_like(y[:, :1])
+    for tile in tiles(y.shape[-2], y.shape[-1], TILE, MARKS_MARGIN):
+        for turn in range(views):
+            said = network(y[..., *tile.outer].rot90(turn, (2, 3))).rot90(-turn, (2, 3))
+            log_odds[..., *tile.inner] += said[..., *tile.inner_of_outer] / views
+    return log_odds
+
+
+def _standing_out(log_odds: Tensor) -> Tensor | None:
+    """Odds of marks, by pieces: a stroke of which some pixels are sure is what is possible beside them (hysteresis).
+
+    A piece of which none is sure is what only looks like a mark: a twig, a letter on a page.
+    """
+    said = log_odds[0, 0].cpu().numpy()
+    pieces, count = ndimage.label(said > POSSIBLE, np.ones((3, 3)))
+    stands_out = np.bincount(pieces[said > 0], minlength=count + 1) >= LEAST_SURE
+    if not stands_out.any():
+        return None
+    odds: Tensor = log_odds.exp().masked_fill_(~torch.from_numpy(stands_out[pieces]).to(log_odds.device), 0)
+    return odds

@@ -98,7 +98,9 @@ class Prior:
         self.by_level = False
 
 
-def before_any_prediction(y: Tensor, mask: Tensor | None, protected: Tensor | None) -> SparseCorruption:
+def before_any_prediction(
+    y: Tensor, mask: Tensor | None, protected: Tensor | None, marks: Tensor | None = None
+) -> SparseCorruption:
     """Return u = v by what is known, or guessed, before the network has said anything.
 
     Parameters
@@ -106,6 +108,8 @@ def before_any_prediction(y: Tensor, mask: Tensor | None, protected: Tensor | No
     y : Tensor (1, C, H, W) in [0, 1]
     mask, protected : Tensor or None, bool, the shape of y
         Where values are corrupted for certain, u = v = ∞, and all others clean; where they are clean for certain, 0.
+    marks : Tensor (1, 1, H, W) or None
+        The odds that a mark lies over a pixel.
     """
     if mask is not None:
         trust = (~mask).to(y.dtype)
@@ -113,7 +117,8 @@ def before_any_prediction(y: Tensor, mask: Tensor | None, protected: Tensor | No
         trust = torch.empty_like(y)
         for tile in tiles(y.shape[-2], y.shape[-1], TILE):
             trust[..., *tile.inner] = first_guess(y[..., *tile.outer])[..., *tile.inner_of_outer]
-    start = trust.reciprocal_().sub_(1).sqrt_()  # ∞ where the mask says corrupted
+    odds = trust.reciprocal_().sub_(1)  # ∞ where the mask says corrupted
+    start = (odds if marks is None else odds.add_(marks)).sqrt_()
     return SparseCorruption.constant(start if protected is None else start.masked_fill_(protected, 0))
 
 

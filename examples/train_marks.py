@@ -1,0 +1,396 @@
+"""Train the network that sees marks: scratches, hairs, cracks, lettering, dust (dipsop/restoration/look.py, `Marks`).
+
+    python examples/train_marks.py PHOTOGRAPHS --pack PACKED
+    python examples/train_marks.py PACKED --minutes 8 --checkpoint marks.pt --out dipsop/restoration/marks.npz
+
+PHOTOGRAPHS holds the files that train_start.csv lists, as for train_start.py. PACKED gets them twice as large as they
+are trained on, so that nothing of JPEG is left in them: a stroke that interrupts its traces would be too easy to see.
+What marks may look like is damage.py's; they are drawn once, and laid over crops in other places, colours and numbers
+for every batch. Half of the crops have none: what is content has to be learned, too. It is for a GPU; on two cores a
+day of it is what minutes are there. It goes on from its checkpoint if there is one, or from the weights at --out.
+"""
+
+import argparse
+import copy
+import functools
+import io
+import itertools
+import math
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from damage import crack, drawn_cover, dust, hair, letters, page, scratch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from train_start import pictures
+
+from dipsop.compute import DeviceName, pick_device, tune_process
+from dipsop.restoration.look import Marks
+from dipsop.restoration.predictor import load_weights, save_weights
+
+LR, WARMUP, AVERAGING = 1.5e-3, 300, 0.998
+CROP, BATCH = 192, 48
+SHORTER = (320, 200)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
+COVER = 288  # the side of what is drawn, of which crops are laid over pictures
+MOST_LAYERS = 16
+DRAWERS = (scratch, scratch, hair, crack, letters, letters, dust, dust)
+LETTERS = 2  # the pair of them
+JOBS, PAGES = 8 * len(DRAWERS), 16  # in which they draw
+PLAIN = 2 / 255  # a pixel that is changed by more is to be found, by less neither has to nor must not be
+DRAWN = 0.3  # share of crops that are print or drawing
+GREY = 0.12
+
+
+def pack(photographs: Path, out: Path) -> None:
+    """Write all listed pictures at twice the size that they are trained in, drawn ones as they are, to two folders."""
+    for kind in ("photograph", "drawn"):
+        (out / kind).mkdir(parents=True, exist_ok=True)
+        for number, sizes in enumerate(pictures(photographs, kind)):
+            picture = Image.fromarray(sizes[-1])
+            least = min(picture.size)
+            if kind == "photograph":
+                picture = _shrunk(picture, min(1.0, 2 * SHORTER[0] / least))
+                picture.save(out / kind / f"{number:03}.jpg", quality=80)
+            else:
+                side = min(640, least)
+                left, top = (picture.size[0] - side) // 2, (picture.size[1] - side) // 2
+                picture.crop((left, top, left + side, top + side)).save(out / kind / f"{number:03}.webp", quality=90)
+
+
+def _shrunk(picture: Image.Image, factor: float) -> Image.Image:
+    size = tuple(max(1, round(side * factor)) for side in picture.size)
+    return picture.resize(size, Image.Resampling.LANCZOS)  # type: ignore[arg-type]
+
+
+class Crops:
+    """Square crops out of pictures of any size, all of them on the device.
+
+    Parameters
+    ----------
+    pictures : list of uint8 arrays (H, W, 3), CROP or larger each
+    device : torch.device
+    """
+
+    def __init__(self, pictures: list[NDArray[np.uint8]], device: torch.device) -> None:
+        sizes = torch.tensor([p.shape[:2] for p in pictures])
+        starts = torch.cumsum(torch.cat([torch.zeros(1, dtype=torch.long), sizes.prod(1)]), 0)[:-1]
+        self.pixels = torch.from_numpy(np.concatenate([p.reshape(-1, 3) for p in pictures])).to(device)
+        self.sizes, self.starts, self.device = sizes.to(device), starts.to(device), device
+
+    def draw(self, count: int) -> Tensor:
+        """Return crops (count, 3, CROP, CROP) in [0, 1], turned, in other light, some grey, some with grain."""
+        device = self.device
+        which = torch.randint(len(self.starts), (count,), device=device)
+        height, width = self.sizes[which].unbind(1)
+        rows, columns = (self._places(length) for length in (height, width))
+        at = self.starts[which, None, None] + rows[:, :, None] * width[:, None, None] + columns[:, None, :]
+        crops = (self.pixels[at].float() / 255).permute(0, 3, 1, 2)
+        crops = torch.where(_coin(count, 0.5, device), crops, crops.transpose(2, 3))
+        crops = torch.where(_coin(count, 0.5, device), crops, crops[:, torch.randperm(3).tolist()])
+        light = (0.25 * _normal(count, device)).exp() * crops.clamp(min=1e-4) ** (0.35 * _normal(count, device)).exp()
+        crops = torch.where(_coin(count, 0.3, device), (light + 0.1 * _normal(count, device)).clamp(0, 1), crops)
+        grain = _uniform(count, device).square() * 0.03 * torch.randn_like(crops)
+        crops = torch.where(_coin(count, 0.3, device), (crops + grain).clamp(0, 1), crops)
+        return torch.where(_coin(count, GREY, device), crops.mean(1, keepdim=True), crops)
+
+    def _places(self, lengths: Tensor) -> Tensor:
+        """Rows or columns (N, CROP) of crops, in either direction."""
+        first = (torch.rand(len(lengths), device=self.device) * (lengths - CROP + 1)).long()
+        along = torch.arange(CROP, device=self.device)
+        along = torch.where(torch.rand(len(lengths), 1, device=self.device) < 0.5, along, CROP - 1 - along)
+        return first[:, None] + along
+
+
+def _uniform(count: int, device: torch.device) -> Tensor:
+    return torch.rand(count, 1, 1, 1, device=device)
+
+
+def _normal(count: int, device: torch.device) -> Tensor:
+    return torch.randn(count, 1, 1, 1, device=device)
+
+
+def _coin(count: int, chance: float, device: torch.device) -> Tensor:
+    return _uniform(count, device) < chance
+
+
+def covers(seed: int, count: int) -> NDArray[np.uint8]:
+    """Draw so many things of one kind, each alone: how much of every pixel they cover, (count, COVER, COVER)."""
+    random, drawer = np.random.default_rng(seed), DRAWERS[seed % len(DRAWERS)]
+    drawn = [drawn_cover(random, COVER, COVER, drawer) for _ in range(count)]
+    return np.rint(255 * np.stack(drawn)).astype(np.uint8)
+
+
+def pages(seed: int, count: int) -> list[NDArray[np.uint8]]:
+    """Make so many pieces of print, drawing, chart or screenshot."""
+    random = np.random.default_rng(seed)
+    return [np.rint(255 * page(random, COVER)).astype(np.uint8) for _ in range(count)]
+
+
+class Lessons:
+    """Batches of (y, label, weight): crops with marks laid over them, or noise, or nothing."""
+
+    def __init__(self, packed: Path, device: torch.device, processes: int, layers: int) -> None:
+        self.device = device
+        files = {kind: sorted((packed / kind).iterdir()) for kind in ("photograph", "drawn")}
+        self.each = max(1, layers // JOBS)
+        with _several(processes) as pool:
+            made = pool.map(covers, range(JOBS), itertools.repeat(self.each))
+            printed = pool.map(pages, range(PAGES), itertools.repeat(20))
+            photographs = list(itertools.chain(*pool.map(_sizes, files["photograph"])))
+            drawn = list(itertools.chain(*pool.map(_as_is, files["drawn"]), *printed))
+            bank = np.concatenate(list(made))
+        self.photographs, self.drawn = Crops(photographs, device), Crops(drawn, device)
+        self.covers = torch.from_numpy(bank).to(device)
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return y (BATCH, 3, CROP, CROP), where marks are, and how much every pixel counts, (BATCH, 1, CROP, CROP)."""
+        drawn = round(DRAWN * BATCH)
+        clean = torch.cat([self.photographs.draw(BATCH - drawn), self.drawn.draw(drawn)])
+        most = torch.full((BATCH,), float(MOST_LAYERS), device=self.device)
+        count = (torch.rand(BATCH, device=self.device) * (1 + most).log()).exp().floor()
+        # On print marks are few, and mostly there are none.
+        share = torch.full((BATCH,), 0.55, device=self.device)
+        share[-drawn:] = 0.25
+        count = torch.where(torch.rand(BATCH, device=self.device) < share, count, 0)
+        y, covered = self._marked(clean, count, lettered=torch.arange(BATCH, device=self.device) < BATCH - drawn)
+        y, clean = self._as_scanned(*self._noisy(y, clean))
+        changed = (y - clean).abs().amax(1, keepdim=True)
+        # Blur and JPEG carry a mark beyond the pixels that it covers. Under noise, or a faint one, nobody can tell.
+        label = (changed > PLAIN) & (F.max_pool2d(covered, 5, 1, 2) > 0)
+        unsure = (covered > 0) & (changed <= 2 * PLAIN)
+        return y, label.float(), 1 - unsure.float()
+
+    def _marked(self, clean: Tensor, count: Tensor, lettered: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay so many covers over every crop. Returns that, and how much of every pixel is covered at most.
+
+        Letters only where a crop may be lettered: over print they are print.
+        """
+        y, covered = clean, torch.zeros_like(clean[:, :1])
+        colour = self._colours()
+        usual = torch.randint(len(DRAWERS), (BATCH,), device=self.device)  # of one kind, mostly
+        for layer in range(MOST_LAYERS):
+            other = torch.randint_like(usual, len(DRAWERS))
+            kind = torch.where(torch.rand(BATCH, device=self.device) < 0.8, usual, other)
+            kind = torch.where(lettered | (kind // 2 != LETTERS), kind, kind + 2)
+            job = kind + len(DRAWERS) * torch.randint_like(kind, JOBS // len(DRAWERS))
+            which = job * self.each + torch.randint_like(kind, self.each)
+            cover = self._cover(which) * (layer < count)[:, None, None, None]
+            colour = torch.where(_coin(BATCH, 0.6, self.device), colour, self._colours())
+            grain = _coin(BATCH, 0.3, self.device) * 0.04 * _uniform(BATCH, self.device) * torch.randn_like(covered)
+            y = y + cover * ((colour + grain).clamp(0, 1) - y)
+            covered = torch.maximum(covered, cover)
+        return y, covered
+
+    def _cover(self, which: Tensor) -> Tensor:
+        first = torch.randint(COVER - CROP + 1, (2, len(which), 1), device=self.device)
+        along = torch.arange(CROP, device=self.device)
+        rows, columns = (f + torch.where(torch.rand_like(f.float()) < 0.5, along, CROP - 1 - along) for f in first)
+        upright = torch.rand(len(which), 1, 1, device=self.device) < 0.5
+        across = torch.where(upright, rows[:, :, None], rows[:, None, :])
+        down = torch.where(upright, columns[:, None, :], columns[:, :, None])
+        return self.covers[which[:, None, None], across, down][:, None].float() / 255
+
+    def _colours(self) -> Tensor:
+        """Whitish as the base of a print, dark as dirt, or anything: (BATCH, 3, 1, 1)."""
+        kind, grey = _uniform(BATCH, self.device), _uniform(BATCH, self.device)
+        any_ = torch.rand(BATCH, 3, 1, 1, device=self.device)
+        whitish, dark = 1 - 0.3 * grey**2 - 0.1 * any_**2, 0.3 * grey**2 + 0.1 * any_**2
+        return torch.where(kind < 0.25, whitish, torch.where(kind < 0.42, dark, any_))
+
+    def _noisy(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Replace values or pixels of a quarter of the crops, in both: noise is no mark."""
+        share = 10 ** (-3 + 2.7 * _uniform(BATCH, self.device)) * _coin(BATCH, 0.25, self.device)
+        drawn = torch.rand_like(y)
+        drawn = torch.where(_coin(BATCH, 0.5, self.device), drawn[:, :1], drawn)
+        values = torch.rand_like(y)
+        values = torch.where(_coin(BATCH, 0.4, self.device), values.round(), values)
+        hit = drawn < share
+        return torch.where(hit, values, y), torch.where(hit, values, clean)
+
+    def _as_scanned(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Blur some, take some through JPEG, with their marks; all have levels of 1/255."""
+        both, count = torch.cat([y, clean]), len(y)
+        sigma, quality = 0.3 + 0.6 * _uniform(count, self.device), 60 + 37 * _uniform(count, self.device)
+        is_blurred, is_jpeg = _coin(count, 0.25, self.device), _coin(count, 0.3, self.device)
+        both = torch.where(_twice(is_blurred), _blurred(both, _twice(sigma)), both)
+        both = torch.where(_twice(is_jpeg), through_jpeg(both, _twice(quality)), both)
+        y, clean = ((255 * both.clamp(0, 1)).round() / 255).chunk(2)
+        return y, clean
+
+
+def _several(processes: int) -> Executor:
+    """Processes that draw side by side, or with 0 a thread of this one."""
+    if processes == 0:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+
+
+def _twice(of_each: Tensor) -> Tensor:
+    return of_each.repeat(2, 1, 1, 1)
+
+
+def _sizes(file: Path) -> list[NDArray[np.uint8]]:
+    """A photograph at half the size that it has there at most, and smaller."""
+    with Image.open(file) as opened:
+        picture = opened.convert("RGB")
+    least = min(picture.size)
+    sides = [side for side in SHORTER if side <= 0.72 * least] or [least]
+    sizes = [np.asarray(_shrunk(picture, side / least)) for side in sides]
+    return [size for size in sizes if min(size.shape[:2]) >= CROP]
+
+
+def _as_is(file: Path) -> list[NDArray[np.uint8]]:
+    with Image.open(file) as opened:
+        picture = np.asarray(opened.convert("RGB"))
+    return [picture] if min(picture.shape[:2]) >= CROP else []
+
+
+def _blurred(x: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of 5×5, with a σ for every picture."""
+    at = torch.arange(-2, 3, device=x.device, dtype=x.dtype)
+    weights = torch.exp(-0.5 * (at / sigma[:, :, 0]).square())  # (N, 1, 5)
+    weights = weights / weights.sum(-1, keepdim=True)
+    padded = F.pad(x, (2, 2, 2, 2), mode="replicate")
+    across = sum(weights[:, :, k, None, None] * padded[..., k : k + x.shape[-1]] for k in range(5))
+    assert isinstance(across, Tensor)
+    down = sum(weights[:, :, k, None, None] * across[..., k : k + x.shape[-2], :] for k in range(5))
+    assert isinstance(down, Tensor)
+    return down
+
+
+@functools.cache
+def _jpeg_tables(device: torch.device) -> list[Tensor]:
+    """The cosine transform of 8, the usual tables, RGB to YCbCr and back (ITU-T T.81, annex K; JFIF)."""
+    k = torch.arange(8.0)
+    cosine = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
+    cosine[0] /= math.sqrt(2)
+    tables = Image.new("RGB", (8, 8))
+    buffer = io.BytesIO()
+    tables.save(buffer, "JPEG", quality=50)
+    quantization = Image.open(buffer).quantization  # type: ignore[attr-defined]
+    luma, chroma = (torch.tensor(quantization[i], dtype=torch.float).view(8, 8) for i in (0, 1))
+    colours = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    return [table.to(device) for table in (cosine, luma, chroma, colours, torch.linalg.inv(colours))]
+
+
+def through_jpeg(x: Tensor, quality: Tensor) -> Tensor:
+    """Return what JPEG makes of pictures (N, 3, H, W) in [0, 1], sides multiples of 16, at qualities (N, 1, 1, 1)."""
+    cosine, luma, chroma, colours, back_to_rgb = _jpeg_tables(x.device)
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
+    tables = torch.stack([luma, chroma, chroma])[None] * scale  # (N, 3, 8, 8)
+    tables = tables.round().clamp(1, 255)[:, :, None, :, None, :]
+    n, _, height, width = x.shape
+    ycc = torch.einsum("dc,nchw->ndhw", colours, 255 * x)
+    ycc[:, 0] -= 128
+    halved = F.interpolate(F.avg_pool2d(ycc[:, 1:], 2), scale_factor=2)
+    ycc = torch.where(quality < 90, torch.cat([ycc[:, :1], halved], 1), ycc)
+    blocks = ycc.reshape(n, 3, height // 8, 8, width // 8, 8)
+    coefficients = torch.einsum("ui,ncaibj,vj->ncaubv", cosine, blocks, cosine)
+    coefficients = (coefficients / tables).round() * tables
+    back = torch.einsum("ui,ncaubv,vj->ncaibj", cosine, coefficients, cosine).reshape(n, 3, height, width)
+    back[:, 0] += 128
+    return (torch.einsum("dc,nchw->ndhw", back_to_rgb, back) / 255).clamp(0, 1)
+
+
+def loss(marks: Marks, y: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of every pixel."""
+    return F.binary_cross_entropy_with_logits(marks(y), label, weight)
+
+
+class Course:
+    """A training that can go on: the network, its running mean, the optimizer."""
+
+    def __init__(self, checkpoint: Path | None, weights: Path, device: torch.device) -> None:
+        self.marks = Marks().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.marks).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.marks.parameters(), betas=(0.9, 0.99), fused=True)
+        self.steps, self.seconds, self.checkpoint = 0, 0.0, checkpoint
+        if checkpoint and checkpoint.exists():
+            state = torch.load(checkpoint, weights_only=True, map_location=device)
+            self.marks.load_state_dict(state["marks"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.steps, self.seconds = state["steps"], state["seconds"]
+        elif weights.exists():
+            for network in (self.marks, self.average):
+                network.load_state_dict(load_weights(weights))
+
+    def save(self, out: Path) -> None:
+        """Write the mean weights, and all that is needed to go on."""
+        save_weights(self.average, out)
+        if self.checkpoint:
+            parts = {name: getattr(self, name).state_dict() for name in ("marks", "average", "optimizer")}
+            temporary = self.checkpoint.with_suffix(".part")
+            torch.save({**parts, "steps": self.steps, "seconds": self.seconds}, temporary)
+            temporary.replace(self.checkpoint)
+
+    def step(self, lessons: Lessons, lr: float) -> Tensor:
+        """Take one step; returns the loss."""
+        value = loss(self.marks, *lessons.draw())
+        self.optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(self.marks.parameters(), 0.5)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * min(1, (self.steps + 1) / WARMUP)
+        self.optimizer.step()
+        self.steps += 1
+        with torch.no_grad():
+            means = list(self.average.parameters())
+            torch._foreach_lerp_(means, list(self.marks.parameters()), max(1 - AVERAGING, 10 / (self.steps + 10)))
+        return value.detach()
+
+
+def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
+    """Train for so many seconds more; the rate falls over the last two thirds. Everything is written as it goes."""
+    start, saved, before = time.monotonic(), 0.0, course.seconds
+    total, count = torch.zeros((), device=lessons.device), 0
+    while (now := time.monotonic() - start) < seconds:
+        total += course.step(lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.01))
+        count += 1
+        course.seconds = before + now
+        if course.steps % 50 == 0:
+            float(total)  # else a GPU is given steps for minutes ahead, and the clock says nothing
+        if now > saved + 30:
+            saved = now
+            course.save(out)
+            print(f"{course.steps} steps, {course.seconds:.0f} s: loss {float(total) / count:.5f}", flush=True)
+            total, count = torch.zeros_like(total), 0
+    course.save(out)
+
+
+def main() -> None:
+    """Pack, or train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--pack", type=Path, help="write what is to be trained on there, and no more")
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
+    parser.add_argument("--layers", type=int, default=20_000, help="things to draw")
+    parser.add_argument("--processes", type=int, default=2, help="to draw them")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
+    parser.add_argument("--out", type=Path, default=Path("marks.npz"), help="goes on from there, if no checkpoint is")
+    a = parser.parse_args()
+    tune_process()
+    if a.pack:
+        pack(a.pictures, a.pack)
+        return
+    device_name: DeviceName = a.device
+    device = pick_device(device_name)
+    torch.backends.cudnn.benchmark = True  # all batches are of one shape
+    torch.manual_seed(a.seed)
+    begin = time.monotonic()
+    lessons = Lessons(a.pictures, device, a.processes, a.layers)
+    print(f"drawn in {time.monotonic() - begin:.0f} s", flush=True)
+    train(lessons, Course(a.checkpoint, a.out, device), 60 * a.minutes, a.lr, a.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Marks: scratches, lettering and dust as the network that looks for them sees them, and what detection makes of it."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import real_damage
+import torch
+import train_marks
+from PIL import Image
+from test_cli import status
+from test_noise import IMAGES
+
+from dipsop import HeldOut
+from dipsop.pictures import noise
+from dipsop.pictures.images import load
+from dipsop.restoration.config import PRESETS, DetectionConfig
+from dipsop.restoration.detection import Detection
+from dipsop.restoration.fit import as_tensor
+from dipsop.restoration.held_out import HeldOutFit
+from dipsop.restoration.look import LEAST_SURE, Marks, _standing_out, marks_over
+from dipsop.restoration.predictor import load_weights
+
+CPU = torch.device("cpu")
+MIDDLE = slice(60, 252)
+
+
+def middle(name):
+    return load(IMAGES / f"{name}.png").values[MIDDLE, MIDDLE]
+
+
+def seen(values, told=False):
+    return marks_over(as_tensor(np.rint(255 * values).astype(np.uint8), CPU), "float32", told)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_strokes_over_a_picture_that_the_training_has_not_seen_are_found(soft):
+    y, hit = noise.scratches_and_lettering(middle("chelsea"), 0, soft=soft)
+    found = seen(y)[0, 0].numpy() > 1
+    assert found[hit[..., 0]].mean() > 0.45
+    assert found[~hit[..., 0]].mean() < 0.03
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "camera"])
+def test_in_a_clean_photograph_and_under_noise_no_mark_stands_out(name):
+    clean = middle(name)
+    assert seen(clean) is None
+    for share in (0.01, 0.3):
+        assert seen(noise.random_valued(clean, share, 0)[0]) is None
+        assert seen(noise.salt_and_pepper(clean, share, 0, shared=True)[0]) is None
+
+
+def test_on_a_clean_page_of_print_no_mark_stands_out():
+    assert seen(real_damage.page()) is None
+
+
+def test_told_that_there_are_marks_the_most_conspicuous_pixels_are():
+    y, hit = noise.scratches_and_lettering(middle("coffee"), 0, soft=True)
+    y = 0.85 * middle("coffee") + 0.15 * y  # hardly to be seen
+    plain, told = seen(y), seen(y, told=True)
+    found = 0.0 if plain is None else float((plain > 1)[0, 0].numpy()[hit[..., 0]].mean())
+    assert (told > 1)[0, 0].numpy()[hit[..., 0]].mean() > found + 0.05
+
+
+def test_a_piece_stands_out_as_a_whole_where_some_of_it_is_sure():
+    log_odds = torch.full((1, 1, 12, 30), -9.0)
+    log_odds[..., 3, 2:20] = -3.0  # a stroke
+    log_odds[..., 3, 5 : 5 + LEAST_SURE] = 2.0
+    log_odds[..., 8, 2:20] = -1.0  # what only looks like one
+    log_odds[..., 10, 25] = 5.0  # a single pixel
+    odds = _standing_out(log_odds)
+    assert torch.equal(odds > 0, (log_odds > -9) & (torch.arange(12).view(1, 1, 12, 1) == 3))
+    torch.testing.assert_close(odds[..., 3, 2:20].log(), log_odds[..., 3, 2:20])
+    assert _standing_out(log_odds.clamp(max=-0.1)) is None
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 200), (97, 131)])
+def test_marks_in_tiles_or_of_a_large_picture_lie_where_they_are(monkeypatch, height, width):
+    y, hit = noise.scratches_and_lettering(np.full((height, width, 3), 0.5, np.float32), 1)
+    whole = seen(y)[0, 0]
+    monkeypatch.setattr("dipsop.restoration.look.TILE", 64)
+    assert ((seen(y)[0, 0] > 1) != (whole > 1)).float().mean() < 1e-3
+    monkeypatch.setattr("dipsop.restoration.look.LARGE", 4000)
+    halved = seen(y)[0, 0].numpy() > 1
+    assert halved.shape == (height, width)
+    assert halved[hit[..., 0]].mean() > 0.5
+
+
+def after_a_round(y, predicted, marks, **choices):
+    detection = Detection(y, DetectionConfig(**choices), first_rounds=9, marks=marks)
+    detection.round(predicted.clone(), torch.full_like(y, 0.03))
+    return detection
+
+
+def observed():
+    random = torch.Generator().manual_seed(4)
+    y = 0.3 + 0.4 * torch.rand((1, 3, 40, 40), generator=random)
+    marks = torch.zeros_like(y[:, :1])
+    marks[..., 10:14, 5:30] = 3.0
+    return y, y + 0.01 * torch.randn(y.shape, generator=random), marks
+
+
+def test_the_odds_of_a_mark_are_added_to_those_of_noise_and_grow_with_a_fifth_of_the_residual():
+    y, predicted, marks = observed()
+    plain, marked = after_a_round(y, predicted, None), after_a_round(y, predicted, marks)
+    off = ((y - predicted).abs() / marked.scale).amax(1, keepdim=True)
+    assert torch.equal(marked.found, (marks > 0).expand_as(y))
+    expected = (plain.corruption.odds + marks * torch.exp(off / 5)).log()
+    torch.testing.assert_close(
+        marked.corruption.odds.log()[..., 10:14, 5:30], expected[..., 10:14, 5:30], atol=0.2, rtol=0
+    )
+    assert not plain.found.any()
+
+
+def test_over_a_mark_the_look_has_no_say_and_protection_and_polarity_have():
+    y, predicted, marks = observed()
+    protected = torch.zeros_like(y, dtype=torch.bool)
+    protected[..., :20] = True
+    no = lambda y, *_: torch.full_like(y, -40.0)  # noqa: E731
+    detection = Detection(y, DetectionConfig(), protected=protected, first_rounds=9, look=no, marks=marks)
+    detection.by_pixel = True
+    detection.round(predicted.clone(), torch.full_like(y, 0.03))
+    assert torch.equal(detection.found, (marks > 0) & ~protected)
+    assert not after_a_round(y, predicted, marks, polarity="salt").corruption.v.any()
+
+
+def test_a_fit_that_is_told_the_mask_or_to_start_from_nothing_looks_for_no_marks():
+    y = as_tensor(noise.scratches_and_lettering(middle("chelsea"), 0)[0], CPU)
+    quick = PRESETS["quick"]
+    assert HeldOutFit(y, quick).detection.marks is not None
+    assert HeldOutFit(y, replace(quick, polarity="salt")).detection.marks is not None
+    for choice in ({"pretrained": False}, {"look": "never"}):
+        assert HeldOutFit(y, replace(quick, **choice)).detection.marks is None
+    assert HeldOutFit(y, quick, mask=y > 0.9).detection.marks is None
+
+
+def test_scratches_need_the_shipped_network_that_finds_them(tmp_path, capsys):
+    with pytest.raises(ValueError, match="scratches are found by a shipped network"):
+        HeldOut(steps=1, scratches=True, pretrained=False)
+    picture = str(IMAGES / "camera.png")
+    assert status("restore", picture, "--out", str(tmp_path / "out.png"), "--scratches", "--random-start") == 2
+    assert "--scratches: does not go with --random-start" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+# ---- the training -----------------------------------------------------------------------------------------------
+
+
+def test_jpeg_on_the_device_is_about_what_pillow_makes():
+    picture = Image.open(IMAGES / "coffee.png").convert("RGB").crop((0, 0, 128, 128))
+    clean = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    for quality in (65, 92):
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality, subsampling=2 if quality < 90 else 0)
+        theirs = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)[None].float() / 255
+        ours = train_marks.through_jpeg(clean, torch.full((1, 1, 1, 1), float(quality)))
+        assert (ours - theirs).abs().mean() < 0.7 * (theirs - clean).abs().mean()
+
+
+@pytest.fixture
+def lessons(tmp_path, monkeypatch):
+    """Two photographs and a drawing, few things to lay over them."""
+    for name, value in {"CROP": 64, "BATCH": 6, "COVER": 96, "SHORTER": (90, 70), "JOBS": 8, "PAGES": 1}.items():
+        monkeypatch.setattr(train_marks, name, value)
+    for kind, name in (("photograph", "coffee"), ("photograph", "chelsea"), ("drawn", "camera")):
+        (tmp_path / kind).mkdir(exist_ok=True)
+        with Image.open(IMAGES / f"{name}.png") as picture:
+            picture.save(tmp_path / kind / f"{name}.png")
+    return train_marks.Lessons(tmp_path, CPU, processes=0, layers=8)
+
+
+def test_what_is_to_be_found_is_what_marks_changed_and_noise_is_none(lessons):
+    torch.manual_seed(0)
+    y, label, weight = lessons.draw()
+    assert y.shape == (6, 3, 64, 64)
+    assert label.shape == weight.shape == (6, 1, 64, 64)
+    torch.testing.assert_close(y, (255 * y).round() / 255)
+    clean = lessons.photographs.draw(6)
+    hit, without = lessons._noisy(clean, clean)
+    assert torch.equal(hit, without)  # in both, so that it is no change
+    marked, covered = lessons._marked(clean, torch.full((6,), 4.0), torch.ones(6, dtype=torch.bool))
+    assert torch.equal(
+        (marked != clean).any(1, keepdim=True) & (covered == 0), torch.zeros_like(covered, dtype=torch.bool)
+    )
+    assert 0 < (marked != clean).float().mean() < 0.9
+
+
+def test_a_training_goes_on_from_its_checkpoint(lessons, tmp_path):
+    checkpoint, out = tmp_path / "marks.pt", tmp_path / "marks.npz"
+    course = train_marks.Course(checkpoint, out, CPU)
+    assert float(course.step(lessons, 1e-3)) == pytest.approx(np.log(2), abs=0.01)  # it starts as one who cannot tell
+    course.save(out)
+    again = train_marks.Course(checkpoint, out, CPU)
+    assert again.steps == 1
+    anew = train_marks.Course(None, out, CPU)
+    assert anew.steps == 0
+    torch.testing.assert_close(anew.marks.state_dict(), course.average.state_dict(), atol=1e-3, rtol=1e-2)
+    again.step(lessons, 1e-3)
+    marks = Marks("float32")
+    marks.load_state_dict(load_weights(out))
+    assert torch.isfinite(marks(torch.rand(1, 3, 32, 32))).all()
