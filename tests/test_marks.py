@@ -113,6 +113,14 @@ def test_the_odds_of_a_mark_are_added_to_those_of_noise_and_grow_with_a_fifth_of
     assert not plain.found.any()
 
 
+def test_a_mark_stays_found_where_print_is_left_alone():
+    y, predicted, marks = observed()
+    y[..., 18:36, 4:36], predicted[..., 18:36, 4:36] = 0.95, 0.05  # a third of the picture, in one piece
+    detection = Detection(y, DetectionConfig(), marks=marks)
+    detection.round(predicted.clone(), torch.full_like(y, 0.03))
+    assert torch.equal(detection.found, (marks > 0).expand_as(y))
+
+
 def test_over_a_mark_the_look_has_no_say_and_protection_and_polarity_have():
     y, predicted, marks = observed()
     protected = torch.zeros_like(y, dtype=torch.bool)

@@ -340,13 +340,14 @@ class Detection:
         return self.config.shared_corruption or structure.hits_pixels(trust_of(self.corruption))
 
     def _leave_print_alone(self) -> None:
-        """Take everything for clean where print or drawing was taken for corruption, and no longer go by levels.
+        """Take all but marks for clean where print or drawing was taken for corruption, and no longer go by levels.
 
         Specks elsewhere are found at the next rounds.
         """
         if structure.clusters(self._apart_from_marks()) > self._most_clustered:
             self._remember_content()
-            self._make_certain(torch.ones_like(self.found), 0.0)
+            everything = torch.ones_like(self.found)
+            self._make_certain(everything if self.marks is None else everything & (self.marks == 0), 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
 
     def _lasting(self) -> float:
