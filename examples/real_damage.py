@@ -2,8 +2,7 @@
 
     python examples/real_damage.py --out examples/real_damage.png
 
-Draws a row for every kind: the damaged picture, what `dipsop restore` makes of it, and the corruption that it found.
-Dust, scratches and lettering are done with --scratches.
+Draws a row for every kind: the damaged picture, what `dipsop restore` makes of it, told nothing, and what it found.
 examples/real_damage.md shows the picture and says what to learn from it.
 """
 
@@ -95,9 +94,6 @@ def page() -> Array:
     return (np.asarray(paper, np.float32)[..., None] / 255 - shade[:, None, None]).clip(0, 1)
 
 
-SCRATCHES = ("dust on a scan", "scratches, lettering", "wide scratches")  # what a person would say of them
-
-
 def kinds() -> dict[str, tuple[Callable[[], Array], Damage]]:
     """Every kind of damage with the picture that it is done to."""
     return {
@@ -140,11 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quick = dipsop.PRESETS["quick"]
     assert isinstance(quick, dipsop.HeldOut)
     config = quick if a.steps is None else replace(quick, steps=a.steps)
-    rows = [
-        row(name, make(), damage, replace(config, scratches=name in SCRATCHES))
-        for name, (make, damage) in kinds().items()
-        if name in a.kinds
-    ]
+    rows = [row(name, make(), damage, config) for name, (make, damage) in kinds().items() if name in a.kinds]
     grid(rows, None, a.out)
 
 

@@ -8,7 +8,7 @@ unpacked as well: the .rcc files of gcompris-qt-data (two versions: the older on
 and in ufoai-textures the .pk3 file, a zip, into base. Author and licence are listed, and the hashes are checked.
 The kind is photograph or drawn: screens, diagrams, maps, pages, paintings. The four sample pictures of this project,
 on which it is measured, are not among them. The shipped weights of the start come from the first 51 rows, those of
-the look from all (look_rounds.py).
+the looks from all (look_rounds.py, train_marks.py).
 
 What is learned is the task of a fit, and nothing of any one kind of corruption: to predict values that are hidden, or
 that a detection distrusts, from the others, some of which are corrupted and trusted all the same. The share that is

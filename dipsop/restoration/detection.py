@@ -18,9 +18,10 @@ u, v *is* Bayes' rule. Found is what has odds above 1, and that is |y − P| > �
 what was found, round by round (prior.py).
 
 Whatever else is known of a value is in the start of its u and v. That of u is 0 if nothing is too bright, that of v if
-nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. A network that has
-seen what goes wrong adds to the log-odds what is around a value (look.py). Where there is none, and the channels of a
-pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add.
+nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. Two networks have seen
+what goes wrong (look.py): one sees scratches and lettering by their shape, and its odds of these are added to those of
+noise; the look adds to the log-odds what is around a value. Where there is no look, and the channels of a pixel share
+their corruption, the start of each has the odds of the others as a factor: their log-odds add.
 
 (u, v) stand until the next round, which starts them again at its γ. It asks nearly the same network: were they moved on
 from where they stand, the same residual would count as often as it is asked for.

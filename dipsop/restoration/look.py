@@ -1,10 +1,13 @@
 """The look: what is around a value says of its being corrupted, by networks that have seen what goes wrong.
 
 A residual speaks of its value alone. What is around says more: the other channels, how dense the noise is, what content
-looks like. At a round of detection this network sees what the residuals came to, and answers what is to be added to
+looks like. At a round of detection `Look` sees what the residuals came to, and answers what is to be added to
 the log-odds of corruption. It was trained in rounds of whole fits, for the error of p·f + (1 − p)·y and for p, on
 noise, dead pixels, scratches, hairs, dust and lettering laid over photographs, and on clean photographs and print
 (examples/look_rounds.py, train_look.py). detection.py has when it is heeded.
+
+`Marks` looks at the picture alone, before any round, for what an eye sees at once by its shape: scratches, hairs,
+cracks, lettering, dust (examples/train_marks.py). Its odds are added to those of noise.
 """
 
 from collections.abc import Callable
