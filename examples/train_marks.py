@@ -152,8 +152,7 @@ class Lessons:
         """Return y (BATCH, 3, CROP, CROP), where marks are, and how much every pixel counts, (BATCH, 1, CROP, CROP)."""
         drawn = round(DRAWN * BATCH)
         clean = torch.cat([self.photographs.draw(BATCH - drawn), self.drawn.draw(drawn)])
-        most = torch.full((BATCH,), float(MOST_LAYERS), device=self.device)
-        count = (torch.rand(BATCH, device=self.device) * (1 + most).log()).exp().floor()
+        count = (torch.rand(BATCH, device=self.device) * math.log(1 + MOST_LAYERS)).exp().floor()
         # On print marks are few, and mostly there are none.
         share = torch.full((BATCH,), 0.55, device=self.device)
         share[-drawn:] = 0.25

@@ -106,6 +106,7 @@ class Detection:
         marks: Tensor | None = None,
     ) -> None:
         self.y, self.config, self.first_rounds, self.look, self.marks = y, config, first_rounds, look, marks
+        self._marked = torch.zeros_like(y[:, :1], dtype=torch.bool) if marks is None else marks > 0
         self.known, self._protected = mask is not None, protected
         self.corruption = before_any_prediction(y, mask, protected, marks)
         self.found = self.corruption.odds > 1
@@ -283,7 +284,7 @@ class Detection:
             log_odds = corruption.odds.log_()
             beyond = log_odds - log_odds.clamp(-MOST_ALONE, MOST_ALONE)
             added = context[..., rows, :] - heeded * beyond
-            certain = log_odds.isinf() if self.marks is None else log_odds.isinf() | (self.marks[..., rows, :] > 0)
+            certain = log_odds.isinf() | self._marked[..., rows, :]
             factor = added.masked_fill_(certain, 0).div_(2).exp_()
             corruption.u.mul_(factor)
             corruption.v.mul_(factor)
@@ -295,8 +296,7 @@ class Detection:
 
     def _apart_from_marks(self) -> Tensor:
         """The trust in every value, but for marks, which do not tell print from damage any more."""
-        trust = trust_of(self.corruption)
-        return trust if self.marks is None else trust.masked_fill_(self.marks > 0, 1)
+        return trust_of(self.corruption).masked_fill_(self._marked, 1)
 
     def _heeded(self) -> float:
         """How much the look counts, from 0 to 1: it has not learned noise that is dense and hits values one by one."""
@@ -309,10 +309,8 @@ class Detection:
 
         A network that learns them leaves parts of them behind, which lie apart as specks do.
         """
-        found = [side > 1 for side in (self.corruption.u, self.corruption.v)]
-        if self.marks is not None:
-            found = [side & (self.marks == 0) for side in found]
-        pieces = torch.cat([structure.connected(side) for side in found])
+        sides = self.corruption.u, self.corruption.v
+        pieces = torch.cat([structure.connected((side > 1) & ~self._marked) for side in sides])
         self.content = pieces if self.content is None else self.content | pieces
 
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
@@ -347,8 +345,7 @@ class Detection:
         """
         if structure.clusters(self._apart_from_marks()) > self._most_clustered:
             self._remember_content()
-            everything = torch.ones_like(self.found)
-            self._make_certain(everything if self.marks is None else everything & (self.marks == 0), 0.0)
+            self._make_certain(~self._marked, 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
 
     def _lasting(self) -> float:

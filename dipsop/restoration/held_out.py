@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dipsop.compute import may_ask
-from dipsop.pictures.tiles import TILE, tiles
+from dipsop.pictures.tiles import LARGE, TILE, tiles
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.look import TiledLook, marks_over
@@ -25,7 +25,6 @@ from dipsop.restoration.predictor import HeldOutPredictor, loss, pretrained_weig
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
-LARGE = 1 << 20  # pixels
 LEAP = 1.0  # of the loss above the usual: by as much as the filling is off. The usual one may well be 0 or below
 LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
