@@ -309,6 +309,24 @@ def test_a_callers_mistake_is_a_value_error_that_says_what_was_expected(image, c
         dipsop.restore(image, config)
 
 
+def test_a_network_that_is_to_fill_holes_learns_it_on_holes_of_their_shape_in_other_places(monkeypatch):
+    picture = as_tensor(scene(64, 64), CPU)
+    holes, scattered = torch.zeros_like(picture, dtype=torch.bool), torch.zeros_like(picture, dtype=torch.bool)
+    holes[..., 20:29, 5:60] = True
+    scattered[..., ::6, ::5] = True
+    learned = []
+    monkeypatch.setattr(
+        "dipsop.restoration.held_out.loss", lambda said, y, weight: learned.append(weight) or said.value.mean()
+    )
+    for mask in (holes, scattered):
+        fit = HeldOutFit(picture, dataclasses.replace(SMALL_HELD_OUT, most_hidden=1e-6, crop=64), mask)
+        for _ in range(8):
+            fit.step(0.0)
+    of_holes, of_scattered = torch.cat(learned[:8]), torch.cat(learned[8:])
+    assert not of_scattered.any()  # hidden at random alone, and of that next to nothing
+    assert any(w.bool().sum() > 900 for w in of_holes)  # most of the hole of 1,485 values, transposed
+
+
 def test_lambda_is_none_where_the_mask_is_known():
     image, mask = random_valued(scene(), 0.3, seed=0)
     assert dipsop.restore(image, SMALL_HELD_OUT, mask=mask).effective_lambda is None

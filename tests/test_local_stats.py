@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipsop.restoration.local_stats import first_guess, ring, weighted_mean, weighted_median
+from dipsop.restoration.local_stats import filled_means, first_guess, ring, weighted_mean, weighted_median
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,26 @@ def test_first_guess_distrusts_outliers_and_trusts_a_smooth_ramp():
     assert trust[0, 0, 10, 10] < 0.1
     assert trust[0, 0, 20, 7] < 0.1
     assert trust.median() > 0.99
+
+
+@pytest.mark.parametrize("width", [3, 9, 41])
+def test_a_hole_is_filled_from_its_rims_however_wide_it_is(width):
+    ramp = torch.linspace(0.2, 0.8, 128).expand(1, 1, 96, 128)
+    hole = torch.zeros_like(ramp)
+    hole[..., 40 - width // 2 : 41 + width // 2, :] = 1
+    (filled,) = filled_means([torch.where(hold := hole > 0, 1.0, ramp)], 1 - hole, ring(1.0, 2, CPU))
+    assert (filled - ramp)[hold][..., 30:-30].abs().max() < 0.05
+    (other,) = filled_means([torch.where(hold, 0.0, ramp)], 1 - hole, ring(1.0, 2, CPU))
+    assert (filled - other).abs().max() < 0.002
+
+
+def test_among_trusted_values_the_filling_is_the_mean_of_the_surroundings():
+    y, trust, window = picture(0, 2, 3, 33, 47), 0.3 + 0.7 * picture(1, 2, 3, 33, 47), ring(1.5, 4, CPU)
+    for filled, values in zip(filled_means([y, 1 - y], trust, window), (y, 1 - y), strict=True):
+        assert (filled - weighted_mean(values, trust, window)).abs().max() < 0.003
+
+
+def test_where_nothing_is_trusted_the_filling_is_the_mean_of_all():
+    y = picture(0, 1, 3, 20, 70)
+    (filled,) = filled_means([y], torch.zeros_like(y), ring(1.0, 2, CPU))
+    assert torch.allclose(filled, y.mean((2, 3), keepdim=True).expand_as(y), atol=0.05)

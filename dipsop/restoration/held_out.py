@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dipsop.compute import may_ask
 from dipsop.pictures.tiles import LARGE, TILE, tiles
+from dipsop.restoration import structure
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.look import TiledLook, marks_over
@@ -55,6 +56,8 @@ class HeldOutFit:
         look = TiledLook(config.dtype, y.device) if sees and config.may_look and _is_coloured(y) else None
         marks = marks_over(y, config.dtype, config.scratches) if sees else None
         self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look, marks)
+        # A hole is filled better by a network that has learned to fill holes of such a shape in other places.
+        self._in_holes = mask is not None and structure.clusters(1 - mask.float()) > 0
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
@@ -77,6 +80,9 @@ class HeldOutFit:
         trust = trust_of(SparseCorruption(u, v))
         share = self.config.most_hidden * self._uniform((len(y), 1, 1, 1))
         hidden = (self._spread(self._uniform, y) < share).float()
+        if self._in_holes:
+            (elsewhere,) = self._crops(self.detection.found)
+            hidden = torch.maximum(hidden, elsewhere.float())
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         if self._has_leapt(value):  # clamped, so that an infinite loss that is mended does not end the fit
             return value.detach().clamp(max=LEAP + self._usual_loss)

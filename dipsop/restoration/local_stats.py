@@ -12,6 +12,7 @@ from torch import Tensor
 
 # A value that nobody trusts still counts this much: there is a mean, however many neighbours are hidden.
 LEAST_TRUST = 1e-3
+NOTHING = 1e-7
 BAND = 1 << 20  # pixels that are worked on at a time
 
 
@@ -51,9 +52,41 @@ def weighted_mean(values: Tensor, weight: Tensor, window: Tensor) -> Tensor:
 
 def weighted_means(values: Sequence[Tensor], weight: Tensor, window: Tensor) -> list[Tensor]:
     """Return the `weighted_mean` of several under one weight, all by one convolution."""
-    nothing = 1e-7
     *sums, total = local_sum(torch.cat([*(v * weight for v in values), weight], 1), window).chunk(len(values) + 1, 1)
-    return [(s + nothing * v.mean()) / (total + nothing) for s, v in zip(sums, values, strict=True)]
+    return [(s + NOTHING * v.mean()) / (total + NOTHING) for s, v in zip(sums, values, strict=True)]
+
+
+def filled_means(values: Sequence[Tensor], trust: Tensor, window: Tensor) -> list[Tensor]:
+    """Return the `weighted_mean` of several, which goes on from scale to scale where nobody near is trusted.
+
+    There the mean at half the size has the say, by a weight of LEAST_TRUST: a hole is filled from its rims, however
+    wide it is. Where nothing at all is trusted, the mean of all.
+
+    References
+    ----------
+    Gortler, Grzeszczuk, Szeliski, Cohen, "The lumigraph", SIGGRAPH 1996 (push-pull).
+    """
+    trust = trust.clamp(min=NOTHING)
+    sums = _filled(torch.cat([*(v * trust for v in values), trust], 1), len(values), window)
+    return list(sums.chunk(len(values), 1))
+
+
+def _filled(weighted: Tensor, count: int, window: Tensor) -> Tensor:
+    """The means of `count` values, from w·y of each and w in one tensor."""
+    if max(weighted.shape[-2:]) <= window.shape[-1]:
+        sums, total = _apart(weighted.mean((2, 3), keepdim=True), count)
+        return (sums / total).expand(-1, -1, *weighted.shape[-2:])
+    smaller = F.avg_pool2d(weighted, 2, ceil_mode=True, count_include_pad=False)
+    farther = F.interpolate(_filled(smaller, count, window), weighted.shape[-2:], mode="bilinear")
+    sums, total = _apart(local_sum(weighted, window), count)
+    return (sums + LEAST_TRUST * farther) / (total + LEAST_TRUST)
+
+
+def _apart(weighted: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Σw·y of every value, and Σw as often."""
+    channels = weighted.shape[1] // (count + 1)
+    sums, total = weighted.split([count * channels, channels], 1)
+    return sums, total.repeat(1, count, 1, 1)
 
 
 def corrected_scale(scale: Tensor, residual: Tensor, weight: Tensor, window: Tensor) -> Tensor:

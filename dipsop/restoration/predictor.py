@@ -1,8 +1,9 @@
 """What the network sees of a picture in which values are hidden, and what it says about them.
 
-A value's filling is the mean of its trusted neighbours; the detail of a trusted value is its deviation from the
-filling; σ is the size of the details around. The network sees details and answers in units of σ, so that a smooth sky
-and a lawn are the same task at another contrast. Without that it learns nothing of use in the first thousand steps.
+A value's filling is the mean of its trusted neighbours, or of those farther off where there are none; the detail of a
+trusted value is its deviation from the filling; σ is the size of the details around. The network sees details and
+answers in units of σ, so that a smooth sky and a lawn are the same task at another contrast. Without that it learns
+nothing of use in the first thousand steps.
 
     prediction = filling + σ·first answer        scale b = σ·exp(second answer), how far off the prediction may be
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dipsop.compute import Dtype, autocast
-from dipsop.restoration.local_stats import LEAST_TRUST, ring, weighted_mean, weighted_means
+from dipsop.restoration.local_stats import filled_means, ring
 from dipsop.restoration.networks import PredictorUNet
 
 LEAST_SIGMA = 0.006
@@ -70,10 +71,9 @@ class HeldOutPredictor(nn.Module):
             Of tensors of that shape, float32.
         """
         near, around = ring(1.0, 2, y.device), ring(1.5, 4, y.device)
-        seen = trust + LEAST_TRUST
-        filling = weighted_mean(y, seen, near)
+        (filling,) = filled_means([y], trust, near)
         detail = trust * (y - filling)
-        deviation, level = weighted_means([detail.abs(), y], seen, around)
+        deviation, level = filled_means([detail.abs(), y], trust, around)
         sigma = 2 * deviation.mean(1, keepdim=True).clamp(min=LEAST_SIGMA / 2)
         slope = (filling - level) / sigma
         detail = detail / sigma
