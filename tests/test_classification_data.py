@@ -307,6 +307,12 @@ def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(DataError, match=r"broken.png cannot be read"):
         image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
+    for k in range(11):
+        (tmp_path / "a" / f"torn{k:02}.png").write_bytes(b"\x89PNG")
+    with pytest.raises(
+        DataError, match=r"12 images cannot be read, .*torn00.png, .*torn09.png and 2 more: mend them or"
+    ):
+        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
     (tmp_path / "list.csv").write_text("a/0.png,x\nonly one cell\n")
     with pytest.raises(DataError, match=r"list.csv, line 2"):
         image_folder.list_csv(tmp_path / "list.csv")

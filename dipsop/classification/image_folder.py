@@ -16,6 +16,7 @@ from dipsop.files import reason, shown
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+MOST_NAMED = 10  # of the images that cannot be read
 Listed = list[tuple[Path, str]]
 
 
@@ -141,13 +142,23 @@ def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> D
 
 
 def read(paths: Sequence[Path], side: int) -> Images:
-    """Read images as uint8 (N, 3, side, side), upright, in sRGB order; DataError names the one that cannot be read."""
+    """Read images as uint8 (N, 3, side, side), upright, in sRGB order; DataError names those that cannot be read."""
     out = np.empty((len(paths), 3, side, side), np.uint8)
+    unreadable: dict[Path, DataError] = {}
     for k, path in enumerate(paths):
-        with _opened(path) as image:
-            image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded smaller, ten times as fast
-            upright = _rgb(ImageOps.exif_transpose(image))
-            out[k] = np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+        try:
+            with _opened(path) as image:
+                image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded smaller, ten times as fast
+                upright = _rgb(ImageOps.exif_transpose(image))
+                out[k] = np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+        except DataError as error:
+            unreadable[path] = error
+    if len(unreadable) > 1:  # all in one sentence, to be mended in one go
+        some = ", ".join(shown(path) for path in list(unreadable)[:MOST_NAMED])
+        more = f" and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
+        raise DataError(f"{len(unreadable)} images cannot be read, {some}{more}: mend them or leave them out.")
+    for alone in unreadable.values():
+        raise alone
     return out
 
 
