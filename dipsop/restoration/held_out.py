@@ -82,6 +82,8 @@ class HeldOutFit:
         hidden = (self._spread(self._uniform, y) < share).float()
         if self._in_holes:
             (elsewhere,) = self._crops(self.detection.found)
+            if elsewhere.shape[-2:] != y.shape[-2:]:  # of a picture that is narrower than a crop, turned
+                elsewhere = elsewhere.transpose(-1, -2)
             hidden = torch.maximum(hidden, elsewhere.float())
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
         if self._has_leapt(value):  # clamped, so that an infinite loss that is mended does not end the fit
