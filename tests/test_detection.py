@@ -373,3 +373,36 @@ def test_detecting_in_bands_is_detecting_at_once(monkeypatch):
         detection.update(clean.clone(), torch.full_like(y, 0.02))
         trusts.append(trust_of(detection.corruption))
     assert torch.allclose(*trusts, atol=1e-4)
+
+
+def on_a_page(speckled, steps=2, **choices):
+    """A detection of a page of print that was taken for content, its prediction being paper; (it, print, specks)."""
+    y = torch.full((1, 1, 96, 96), 0.9)
+    lines = torch.zeros_like(y, dtype=torch.bool)
+    lines[..., 30:60, :] = True
+    y[..., 30:60:3, :] = 0.2
+    specks = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)) < 0.02
+    y[specks & speckled] = 0.0
+    detection = Detection(y, DetectionConfig(**choices))
+    detection.content = lines.expand(2, -1, -1, -1).clone()
+    detection.prior.forget(0.002)
+    for _ in range(steps):
+        detection.update(torch.full_like(y, 0.9), torch.full_like(y, 0.1))
+        detection._see_specks()
+    return detection, lines, specks
+
+
+def test_specks_within_print_are_found_by_their_level_and_the_print_is_not():
+    detection, lines, specks = on_a_page(speckled=True)
+    assert torch.equal(detection.found & lines, specks & lines)
+
+
+def test_print_is_clean_where_no_specks_lie_beside_it():
+    detection, lines, _ = on_a_page(speckled=torch.zeros(1, 1, 96, 96, dtype=torch.bool))
+    assert not (detection.found & lines).any()
+    assert (detection.corruption.odds[lines] == 0).all()
+
+
+def test_the_level_of_specks_does_not_overrule_the_side_that_is_looked_for():
+    detection, lines, _ = on_a_page(speckled=True, polarity="salt")
+    assert not (detection.found & lines).any()

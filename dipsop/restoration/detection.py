@@ -41,7 +41,7 @@ from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
 from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, ring
 from dipsop.restoration.look import MOST_ALONE, Asked, confirmed
-from dipsop.restoration.prior import LEVELS, Prior, before_any_prediction, is_extreme, trust_of
+from dipsop.restoration.prior import LEVELS, Prior, before_any_prediction, cells, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 OF_MARKS = 0.2  # how much of the residual over a mark counts (by logistic regression): its neighbours are off, too
@@ -55,9 +55,12 @@ LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, 
 MOST_FOLLOWED = 50.0
 # What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
 MOST_CLUSTERED = 0.1
+# γ of a value of print, over that of another: a network leaves parts of it behind, as it does of specks. And how many
+# specks beside the print, for which no level accounts, make it worth asking.
+DOUBT, LEAST_OTHERS = math.exp(-5), 1e-3
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
 LASTING = 0.8
-_STATE = ("found", "scale", "context", "content", "by_row", "by_column", "by_pixel", "rounds_done")
+_STATE = ("found", "scale", "context", "content", "specks", "doubt", "by_row", "by_column", "by_pixel", "rounds_done")
 
 
 class Detection:
@@ -91,6 +94,9 @@ class Detection:
         What the look added to the log-odds at the last round.
     content : Tensor, bool (2, 1, H, W), or None
         Print and drawing: what is not corrupted by being too bright, and what is not by being too dark.
+    specks, doubt : Tensor (C·LEVELS,), and float
+        How a page of print may have specks all the same: what γ is by level at least, and by how much that of other
+        values is less within print than beside it. Both 0 where none were seen.
     by_pixel : bool
         Whether the channels of a pixel are corrupted together, and have to be hidden together.
     """
@@ -116,10 +122,11 @@ class Detection:
         self.prior = Prior(y, config.strength, self._adds_up)
         self.context: Tensor | None = None
         self.content: Tensor | None = None
+        self.specks, self.doubt = torch.zeros(y.shape[1] * LEVELS, device=y.device), 0.0
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
         # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
-        self._most_clustered = 0.0 if structure.is_drawn(y) else MOST_CLUSTERED
+        self._drawn = structure.is_drawn(y)
         self.by_pixel = self._hits_pixels()
         self._window = ring(2.0, 5, y.device)
 
@@ -141,6 +148,7 @@ class Detection:
         # The first rounds still have many false alarms.
         if self.rounds_done >= self.first_rounds:
             self._leave_print_alone()
+            self._see_specks()
         self.by_pixel = self._hits_pixels()
 
     def update(self, predicted: Tensor, scale: Tensor, iterations: int = 2, lasting: float = math.inf) -> None:
@@ -317,6 +325,10 @@ class Detection:
         """Set u and v to γ; to 0 on the side that is not looked for or is print, both where a value is protected."""
         corruption.u.copy_(start)
         corruption.v.copy_(start)
+        if self.content is not None:
+            by_level = self.specks[cells(self.y[..., rows, :])]
+            for side, content in zip((corruption.u, corruption.v), self.content[..., rows, :], strict=True):
+                side.copy_(torch.where(content, self.doubt * side, side).maximum(by_level))
         if self.config.polarity == "pepper":
             corruption.u.zero_()
         if self.config.polarity == "salt":
@@ -324,10 +336,6 @@ class Detection:
         if self._protected is not None:
             corruption.u.masked_fill_(self._protected[..., rows, :], 0)
             corruption.v.masked_fill_(self._protected[..., rows, :], 0)
-        if self.content is not None:
-            too_bright, too_dark = self.content[..., rows, :]
-            corruption.u.masked_fill_(too_bright, 0)
-            corruption.v.masked_fill_(too_dark, 0)
 
     def _make_certain(self, where: Tensor, start: float) -> None:
         """Start u and v at 0 or at ∞, from where no residual moves them: clean or corrupted for certain."""
@@ -341,12 +349,30 @@ class Detection:
     def _leave_print_alone(self) -> None:
         """Take all but marks for clean where print or drawing was taken for corruption, and no longer go by levels.
 
-        Specks elsewhere are found at the next rounds.
+        Specks elsewhere are found at the next rounds. In a drawing what is not connected is content as well, if it lies
+        in lines: dots.
         """
-        if structure.clusters(self._apart_from_marks()) > self._most_clustered:
+        most = 0.0 if self._drawn else MOST_CLUSTERED
+        connected = structure.clusters(self._apart_from_marks()) > most
+        if connected:
             self._remember_content()
+        if connected or (self._drawn and not structure.scattered(*self._beside_content())):
             self._make_certain(~self._marked, 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
+
+    def _beside_content(self) -> tuple[Tensor, Tensor]:
+        """What is found beside marks, print and drawing, and where that is."""
+        beside = ~self._marked
+        if self.content is not None:
+            beside &= ~self.content.any(0, keepdim=True)
+        return self.found & beside, beside
+
+    def _see_specks(self) -> None:
+        """Learn from what is found beside print how much of that there is within."""
+        if self.content is not None and not self.prior.by_level:
+            odds, others = structure.levels_of_specks(self.y, *self._beside_content())
+            self.specks = odds.sqrt_()
+            self.doubt = DOUBT * math.sqrt(others / float(self.prior.share)) if others > LEAST_OTHERS else 0.0
 
     def _lasting(self) -> float:
         """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
