@@ -406,3 +406,14 @@ def test_print_is_clean_where_no_specks_lie_beside_it():
 def test_the_level_of_specks_does_not_overrule_the_side_that_is_looked_for():
     detection, lines, _ = on_a_page(speckled=True, polarity="salt")
     assert not (detection.found & lines).any()
+
+
+def test_of_a_drawing_dots_in_a_line_are_content_and_scattered_ones_are_specks():
+    paper = torch.full((1, 1, 96, 96), 0.9)
+    line, specks = paper.clone(), paper.clone()
+    line[..., 40, ::4] = 0.1
+    specks[torch.rand(paper.shape, generator=torch.Generator().manual_seed(7)) < 0.003] = 0.1
+    for y, found in ((line, line < 0), (specks, specks < 0.5)):
+        detection = Detection(y, DetectionConfig())
+        detection.round(paper.clone(), torch.full_like(y, 0.01))
+        assert torch.equal(detection.found, found)

@@ -28,7 +28,8 @@ from where they stand, the same residual would count as often as it is asked for
 
 Three things would be false alarms, and are left alone: a value at either end of the range where the network expects it
 there (it stands for all that was clipped); a row or column that is wrong as a whole (its b is enlarged until it is
-trusted); and what covers much of a picture in connected pieces, print or drawing (structure.py tells).
+trusted); and what covers much of a picture in connected pieces, print or drawing (structure.py tells), or lies in lines
+in a drawing, dots. Specks on print are found all the same: those within it by their level, if no ink has it.
 """
 
 import math
