@@ -375,7 +375,7 @@ def test_detecting_in_bands_is_detecting_at_once(monkeypatch):
     assert torch.allclose(*trusts, atol=1e-4)
 
 
-def on_a_page(speckled, steps=2, **choices):
+def on_a_page(speckled, **choices):
     """A detection of a page of print that was taken for content, its prediction being paper; (it, print, specks)."""
     y = torch.full((1, 1, 96, 96), 0.9)
     lines = torch.zeros_like(y, dtype=torch.bool)
@@ -386,7 +386,7 @@ def on_a_page(speckled, steps=2, **choices):
     detection = Detection(y, DetectionConfig(**choices))
     detection.content = lines.expand(2, -1, -1, -1).clone()
     detection.prior.forget(0.002)
-    for _ in range(steps):
+    for _ in range(2):
         detection.update(torch.full_like(y, 0.9), torch.full_like(y, 0.1))
         detection._see_specks()
     return detection, lines, specks

@@ -126,7 +126,6 @@ class Detection:
         self.specks, self.doubt = torch.zeros(y.shape[1] * LEVELS, device=y.device), 0.0
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
-        # What is connected is content in a drawing, however little it is; in a photograph, a page of print is.
         self._drawn = structure.is_drawn(y)
         self.by_pixel = self._hits_pixels()
         self._window = ring(2.0, 5, y.device)
@@ -353,7 +352,7 @@ class Detection:
         Specks elsewhere are found at the next rounds. In a drawing what is not connected is content as well, if it lies
         in lines: dots.
         """
-        most = 0.0 if self._drawn else MOST_CLUSTERED
+        most = 0.0 if self._drawn else MOST_CLUSTERED  # in a drawing, however little it is
         connected = structure.clusters(self._apart_from_marks()) > most
         if connected:
             self._remember_content()
