@@ -18,7 +18,7 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 """What number format the network computes in; u, v and the losses stay float32 whatever it is."""
 
 STEPS_BETWEEN_QUESTIONS = 50
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
 
 def tune_process() -> None:
@@ -33,7 +33,7 @@ def tune_process() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     with suppress(OSError, AttributeError, TypeError):  # another system's C library
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
 
 

@@ -209,6 +209,23 @@ def test_the_posterior_mean_is_nearer_to_the_clean_values_than_the_prediction_al
         assert (mean - clean).square()[where].mean() < 0.97 * (instead - clean).square()[where].mean()
 
 
+@pytest.mark.parametrize("noise", [False, True])
+def test_doubtful_values_move_where_corruption_was_found_and_stay_as_they_are_where_there_is_hardly_any(noise):
+    """Among odds of ½ on 5 % of the values, a thousandth are certain, or 5 %."""
+    y, predicted = torch.full((1, 3, 64, 64), 0.5), torch.full((1, 3, 64, 64), 0.6)
+    draws = torch.rand(y.shape, generator=torch.Generator().manual_seed(0))
+    detection = Detection(y, DetectionConfig())
+    detection.corruption.u.zero_()
+    detection.corruption.v.copy_(torch.where(draws < 0.05, 0.5**0.5, 0))
+    certain = draws > (0.95 if noise else 0.999)
+    detection.corruption.v[certain] = torch.inf
+    detection.found = detection.corruption.odds > 1
+    mean = detection.posterior_mean(predicted)
+    assert (mean[certain] == predicted[certain]).all()
+    changed = (mean != y) & ~certain
+    assert torch.equal(changed, (draws < 0.05) if noise else torch.zeros_like(certain))
+
+
 @pytest.mark.parametrize("share", [0.1, 0.4])
 def test_trust_is_calibrated_on_values_drawn_from_the_mixture(share):
     """Of the values trusted to 20 to 40 %, 20 to 40 % are clean, and so on: counted, b and π having to be found."""

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dipsop"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Who may import whom: cli → commands, page → jobs → restoration, classification → pictures, sop → the four of BASE.
+# Who may import whom: cli → commands, page → jobs → restoration, classification → pictures, sop → the five of BASE.
 # A room is a folder of the package, or a module beside the folders; "dipsop" is what the package itself exports.
-BASE = {"files", "checkpoint", "compute", "errors"}
+BASE = {"files", "checkpoint", "compute", "errors", "optimizers"}
 FITS = {"restoration", "classification", "pictures", "sop", *BASE}
 ABOVE = {"jobs", *FITS, "dipsop"}
 BELOW = {
@@ -23,6 +23,7 @@ BELOW = {
     "files": {"errors"},
     "compute": {"errors"},
     "checkpoint": {"errors", "files"},
+    "optimizers": set[str](),
     "sop": {"errors"},
     "pictures": BASE,
     "restoration": {"pictures", "sop", *BASE},

@@ -11,7 +11,7 @@ from dipsop.commands import restore_options as opt
 from dipsop.commands.options import Device, Quiet, Seed, given, refuse
 from dipsop.errors import DipsopError
 from dipsop.files import exists, shown
-from dipsop.restoration.config import PRESETS, HeldOut
+from dipsop.restoration.config import PRESETS, RANDOM_START_STEPS, HeldOut
 
 if TYPE_CHECKING:
     from dipsop.jobs.job import RestoreJob
@@ -87,6 +87,7 @@ def restore(
     if isinstance(config, HeldOut):
         if random_start:
             refuse(context, ("scratches",), "does not go with --random-start: a shipped network finds them.")
+            config = replace(config, steps=max(config.steps, RANDOM_START_STEPS) if steps is None else steps)
         config = replace(config, pretrained=not random_start, polarity=polarity, strength=strength, scratches=scratches)
     else:
         refuse(context, OF_HELD_OUT, "goes with the presets quick and best.")

@@ -72,8 +72,9 @@ class TrainingConfig:
     pretrained : bool
         Start from the shipped weights where they fit: their widths, and grey pictures or those of three channels.
     lr : float > 0
-        Adam's rate: warmed up over `warmup` steps, constant for `hold` steps, then falling with the root of the steps,
-        and over the second half of the budget no slower than linearly to 2 % of it.
+        Adam's rate; kernels move at five times that (dipsop.optimizers). Warmed up over `warmup` steps, constant for
+        `hold` steps, then falling with the root of the steps, and over the second half of the budget no slower than
+        linearly to 2 % of it.
     averaging : float in [0, 1)
         Share of the old in the running mean of the weights.
     warmup, hold : int >= 1
@@ -124,7 +125,7 @@ class DetectionConfig:
         At how many steps from the first on that is done besides, where the weights start pretrained.
     parts : int >= 2
         In how many disjoint parts the values are hidden for a round; more sees more of the image, and takes longer. Two
-        thirds of it beyond a megapixel.
+        thirds of it beyond a megapixel, half of it in the first rounds.
     look : "never", "sparse" or "always"
         When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
         where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
@@ -260,9 +261,11 @@ Config = HeldOut | WholeImage
 # The published rate of (u, v), 500 on the mean over 3·512·512 values, said per entry: 500·2 / (3·512·512).
 PUBLISHED_CORRUPTION_RATE = 500 * 2 / (3 * 512 * 512)
 
+RANDOM_START_STEPS = 400  # at least: a network that starts from nothing has more to learn
+
 _DIP = WholeImage(steps=1500)
 PRESETS: dict[str, Config] = {
-    "quick": HeldOut(steps=400, rounds=6),
+    "quick": HeldOut(steps=150, rounds=5),
     "best": HeldOut(steps=1500, rounds=6),  # four times as many steps bring nothing more
     "dip": _DIP,
     "paper": WholeImage(

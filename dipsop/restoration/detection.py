@@ -52,6 +52,9 @@ SPARSE, DENSE = 0.2, 0.28  # π up to which the look counts whole, and from whic
 # Of strokes that residuals find the look takes a sixth or more for damage, of what only looks like them a twelfth.
 CONFIRMED = 0.125
 LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, bit for bit
+# How much of the likely corruption may be doubtful, found nowhere: in noise it is up to half, in the fine detail of a
+# clean photograph nearly all, and that is left as it is.
+MOST_DOUBTFUL = 0.75
 # How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
 MOST_FOLLOWED = 50.0
 # What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
@@ -188,7 +191,11 @@ class Detection:
         if not self.found.any():
             return self.y.clone()
         probability = trust_of(self.corruption).neg_().add_(1)
-        return torch.lerp(self.y, network_output, probability.masked_fill_(probability < LEAST_PROBABILITY, 0))
+        probability.masked_fill_(probability < LEAST_PROBABILITY, 0)
+        doubtful = probability.masked_fill(self.found, 0)
+        if doubtful.sum() > MOST_DOUBTFUL * probability.sum():
+            probability -= doubtful
+        return torch.lerp(self.y, network_output, probability)
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""

@@ -10,13 +10,14 @@ The network starts from weights that are shipped or from random ones.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dipsop.compute import may_ask
+from dipsop.optimizers import Muon
 from dipsop.pictures.tiles import LARGE, TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import HeldOut
@@ -67,7 +68,7 @@ class HeldOutFit:
         # What predicts for a round and at the end is the mean of the weights over the last steps: a single step's are a
         # noisy draw.
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
-        self._optimizer = Adam(self.predictor.parameters())
+        self._optimizer = Muon(self.predictor.parameters())
         self._taken, self._rounds_taken, self._usual_loss = 0, 0, math.inf
         self._round_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
@@ -124,18 +125,20 @@ class HeldOutFit:
             return
         begin = time.perf_counter()
         self.detection.round(*self.predict_hidden())
-        self._round_seconds = time.perf_counter() - begin
-        self.seconds_aside += self._round_seconds
+        seconds = time.perf_counter() - begin
+        self.seconds_aside += seconds
+        self._round_seconds = seconds * self._parts / self._parts_now()
 
     @torch.no_grad()
     def predict_hidden(self) -> tuple[Tensor, Tensor]:
         """Predict every value while it is hidden, and how far off that may be: two tensors of the shape of y."""
+        parts = self._parts_now()
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
             # Hidden in turn, part by part.
-            part = self._spread(self._part, y)
-            for k in range(self._parts):
+            part = self._spread(lambda shape: self._part(shape, parts), y)
+            for k in range(parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
                 hidden = hidden[..., *tile.inner_of_outer]
@@ -218,8 +221,12 @@ class HeldOutFit:
         """
         return draw((len(y), 1 if self.detection.by_pixel else y.shape[1], *y.shape[2:]))
 
-    def _part(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randint(0, self._parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
+    def _parts_now(self) -> int:
+        """In how many parts values are hidden: half as many for a first idea, which the next rounds go over again."""
+        return self._parts if self._taken >= self.detection.first_rounds else max(2, self._parts // 2)
+
+    def _part(self, shape: tuple[int, ...], parts: int) -> Tensor:
+        return torch.randint(0, parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self._random, device=self.y.device)
@@ -232,46 +239,6 @@ class HeldOutFit:
         flip = int(torch.randint(8, (), generator=self._cpu_random))
         where = list(zip(rows, columns, strict=True))
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
-
-
-class Adam:
-    """Adam, by PyTorch's fused step. Its own torch.optim.Adam loads a compiler first, which takes a second or more.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-
-    References
-    ----------
-    Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._parameters: list[Tensor] = list(parameters)
-        self._means = [torch.zeros_like(p) for p in self._parameters]
-        self._squares = [torch.zeros_like(p) for p in self._parameters]
-        self._taken = [torch.zeros((), device=p.device) for p in self._parameters]
-
-    @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Take one step at the rate `lr`, and forget the gradients."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        torch._foreach_add_(self._taken, 1)
-        torch._fused_adam_(
-            self._parameters, gradients, self._means, self._squares, [], self._taken,
-            lr=lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
-        )  # fmt: skip
-        for p in self._parameters:
-            p.grad = None
-
-    def state(self) -> dict[str, list[Tensor]]:
-        """What the next step depends on."""
-        return {"means": self._means, "squares": self._squares, "taken": self._taken}
-
-    def load(self, state: dict[str, list[Tensor]]) -> None:
-        """Go on from a state."""
-        for name, saved in state.items():
-            torch._foreach_copy_(getattr(self, f"_{name}"), saved)
 
 
 def _is_coloured(y: Tensor) -> bool:

@@ -226,7 +226,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Leaky, not GELU: whose backward costs as much as the convolutions.
-        return F.leaky_relu(self.second(F.leaky_relu(self.first(x), 0.1)), 0.1)
+        return F.leaky_relu_(self.second(F.leaky_relu_(self.first(x), 0.1)), 0.1)
 
 
 class PredictorUNet(nn.Module):

@@ -1,0 +1,127 @@
+"""How the weights of a held-out fit move: Muon, which is Adam but for the kernels of convolutions.
+
+torch.optim loads a compiler at its first step, which takes a second or more. These do not.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, list[Tensor]]
+
+# Of one Newton–Schulz iteration, X ← aX + (bXXᵀ + c(XXᵀ)²)X, as published: singular values of 0.002 to 1 end within
+# 0.7 to 1.2 after five, which is orthogonal enough.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+MOMENTUM = 0.95
+OF_KERNELS = 5.0  # their rate over Adam's
+
+
+class Adam:
+    """Adam, by PyTorch's fused step.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+
+    References
+    ----------
+    Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters: list[Tensor] = list(parameters)
+        self._means = [torch.zeros_like(p) for p in self._parameters]
+        self._squares = [torch.zeros_like(p) for p in self._parameters]
+        self._taken = [torch.zeros((), device=p.device) for p in self._parameters]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step at the rate `lr`, and forget the gradients."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        torch._foreach_add_(self._taken, 1)
+        torch._fused_adam_(
+            self._parameters, gradients, self._means, self._squares, [], self._taken,
+            lr=lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+        )  # fmt: skip
+        for p in self._parameters:
+            p.grad = None
+
+    def state(self) -> State:
+        """What the next step depends on."""
+        return {"means": self._means, "squares": self._squares, "taken": self._taken}
+
+    def load(self, state: State) -> None:
+        """Go on from a state."""
+        for name, saved in state.items():
+            torch._foreach_copy_(getattr(self, f"_{name}"), saved)
+
+
+class Muon:
+    """Kernels larger than 1×1 move along their mean gradient made orthogonal, all else by Adam.
+
+    The gradient of a kernel has few strong directions. Made orthogonal, all of them move as far, and a network that
+    starts from pretrained weights is where it would be after three times as many steps of Adam.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+
+    References
+    ----------
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (kellerjordan.github.io/posts/muon).
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        every = list(parameters)
+        self._kernels = [p for p in every if p.ndim == 4 and p.shape[-1] > 1]
+        self._momenta = [torch.zeros_like(p) for p in self._kernels]
+        kernels = set(self._kernels)
+        self._others = Adam(p for p in every if p not in kernels)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step, of the kernels at OF_KERNELS times the rate `lr`, and forget the gradients."""
+        for kernel, momentum in zip(self._kernels, self._momenta, strict=True):
+            if kernel.grad is not None:
+                momentum.lerp_(kernel.grad, 1 - MOMENTUM)
+                ahead = kernel.grad.lerp_(momentum, MOMENTUM)  # Nesterov's
+                # Its inputs last, as they lie in memory: nothing is copied.
+                rows, *others = kernel.movedim(1, -1).shape
+                turned = orthogonal(ahead.movedim(1, -1).reshape(rows, -1)).view(rows, *others)
+                kernel.movedim(1, -1).sub_(turned, alpha=OF_KERNELS * lr)
+                kernel.grad = None
+        self._others.step(lr)
+
+    def state(self) -> State:
+        """What the next step depends on."""
+        return {"momenta": self._momenta, **self._others.state()}
+
+    def load(self, state: State) -> None:
+        """Go on from a state."""
+        others = dict(state)
+        for momentum, saved in zip(self._momenta, others.pop("momenta"), strict=True):
+            momentum.copy_(saved)
+        self._others.load(others)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return nearly UVᵀ of a matrix USVᵀ, by Newton–Schulz iterations; a matrix of zeros as it is.
+
+    Parameters
+    ----------
+    matrix : Tensor (rows, columns)
+        Best of fewer rows than columns: what is iterated on is rows × rows.
+    """
+    x = matrix / (matrix.norm() + 1e-7)
+    # An iteration is X ← PX, and all P commute with XXᵀ: their product is had without X, at a third of the cost.
+    square = x @ x.mT
+    product = torch.eye(len(x), device=x.device)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        factor = torch.addmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product, square = factor @ product, factor @ square @ factor
+    turned: Tensor = product @ x
+    return turned
