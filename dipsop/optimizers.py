@@ -1,9 +1,10 @@
-"""How the weights of a held-out fit move: Muon, which is Adam but for the kernels of convolutions.
+"""How the weights of a fit move: by Muon, which is Adam but for the kernels of convolutions, or as published, by SGD.
 
 torch.optim loads a compiler at its first step, which takes a second or more. These do not.
 """
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,41 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 MOMENTUM = 0.95
 OF_KERNELS = 5.0  # their rate over Adam's
+
+
+class Optimizer(Protocol):
+    """What a fit asks of its optimizer."""
+
+    def step(self, lr: float) -> None: ...  # noqa: D102
+    def state(self) -> State: ...  # noqa: D102
+    def load(self, state: State) -> None: ...  # noqa: D102
+
+
+class SGD:
+    """Plain gradient descent: θ ← θ − lr·∇.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step at the rate `lr`, and forget the gradients."""
+        for p in self._parameters:
+            if p.grad is not None:
+                p.sub_(p.grad, alpha=lr)
+                p.grad = None
+
+    def state(self) -> State:
+        """What the next step depends on: nothing."""
+        return {}
+
+    def load(self, state: State) -> None:
+        """Go on from a state."""
 
 
 class Adam:
@@ -61,8 +97,9 @@ class Adam:
 class Muon:
     """Kernels larger than 1×1 move along their mean gradient made orthogonal, all else by Adam.
 
-    The gradient of a kernel has few strong directions. Made orthogonal, all of them move as far, and a network that
-    starts from pretrained weights is where it would be after three times as many steps of Adam.
+    The gradient of a kernel has few strong directions. Made orthogonal, all of them move as far. A network that starts
+    from pretrained weights is where it would be after three times as many steps of Adam, and the deep image prior ends
+    1.7 dB above Adam's (examples/benchmark/NOTES.md).
 
     Parameters
     ----------

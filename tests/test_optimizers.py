@@ -1,12 +1,13 @@
 """The optimizers of the fits."""
 
 import copy
+import functools
 
 import pytest
 import torch
 from torch import nn
 
-from dipsop.optimizers import OF_KERNELS, Adam, Muon, orthogonal
+from dipsop.optimizers import OF_KERNELS, SGD, Adam, Muon, orthogonal
 
 
 def network(*kernels):
@@ -27,16 +28,19 @@ def descended(model, optimizer, steps=20, again_at=10):
     return list(model.parameters())
 
 
-def test_adam_is_pytorchs_own_bit_for_bit_and_goes_on_from_its_state():
+@pytest.mark.parametrize(
+    ("optimizer", "pytorchs"), [(Adam, functools.partial(torch.optim.Adam, fused=True)), (SGD, torch.optim.SGD)]
+)
+def test_adam_and_sgd_are_pytorchs_own_bit_for_bit_and_go_on_from_their_state(optimizer, pytorchs):
     ours, theirs = network(3, 1, 3), network(3, 1, 3)
-    reference = torch.optim.Adam(theirs.parameters(), fused=True)
+    reference = pytorchs(theirs.parameters())
     random = torch.Generator().manual_seed(0)
     for k in range(20):
         theirs(torch.randn(2, 4, 9, 9, generator=random)).square().sum().backward()
         reference.param_groups[0]["lr"] = 1e-3 * (1 + k % 3)
         reference.step()
         reference.zero_grad()
-    reached = descended(ours, Adam(ours.parameters()))
+    reached = descended(ours, optimizer(ours.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(reached, theirs.parameters(), strict=True))
 
 

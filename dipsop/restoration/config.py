@@ -11,7 +11,7 @@ from dipsop.compute import Dtype
 
 Polarity = Literal["both", "salt", "pepper"]
 Looking = Literal["never", "sparse", "always"]
-Optimizer = Literal["sgd", "adam"]
+Optimizer = Literal["sgd", "muon"]
 Loss = Literal["squared", "absolute", "huber"]
 CorruptionStep = Literal["gradient", "flow"]
 Decay = Literal["none", "cosine"]
@@ -194,8 +194,8 @@ class WholeImage(FitConfig):
 
     Parameters
     ----------
-    optimizer : "sgd" or "adam"
-        What moves θ.
+    optimizer : "sgd" or "muon"
+        What moves θ (dipsop.optimizers).
     loss : "squared", "absolute" or "huber"
         On r = f + s − y, averaged over the values.
     huber_delta : float > 0
@@ -222,7 +222,7 @@ class WholeImage(FitConfig):
         pixel instead of one for every value.
     """
 
-    optimizer: Optimizer = "adam"
+    optimizer: Optimizer = "muon"
     loss: Loss = "huber"
     huber_delta: float = 0.02
     lr: float = 0.01

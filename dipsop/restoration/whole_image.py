@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dipsop.compute import autocast
+from dipsop.optimizers import SGD, Muon, Optimizer
 from dipsop.restoration.config import WholeImage
 from dipsop.restoration.networks import SkipUNet
 from dipsop.restoration.release import FOUND, Release
@@ -67,8 +68,8 @@ class WholeImageFit:
             else None
         )
         self._random = torch.Generator(y.device).manual_seed(config.seed)
-        optimizer = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.Adam
-        self._optimizer = optimizer(self.network.parameters(), lr=config.lr)
+        optimizer = SGD if config.optimizer == "sgd" else Muon
+        self._optimizer: Optimizer = optimizer(self.network.parameters())
         self._output: Tensor | None = None
         self._taken = 0
         self.seconds_aside = time.perf_counter() - begin
@@ -79,12 +80,9 @@ class WholeImageFit:
         s = self.corruption.value
         residual = f + s - self.y
         loss = self._loss(self.release.loss_residual(residual) if self.release else residual)
-        self._optimizer.zero_grad()
         loss.backward()
         decay = 0.5 * (1 + math.cos(math.pi * done)) if self.config.decay == "cosine" else 1.0
-        for group in self._optimizer.param_groups:
-            group["lr"] = decay * self.discrepant.lr
-        self._optimizer.step()
+        self._optimizer.step(decay * self.discrepant.lr)
         self._output = f.detach()
         with torch.no_grad():
             self._move_corruption(self._output, residual.detach(), s, decay, done)
@@ -121,7 +119,7 @@ class WholeImageFit:
         """All that the next step depends on: tensors, numbers and containers of them."""
         return {
             "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
             "u": self.corruption.u,
             "v": self.corruption.v,
             "random": self._random.get_state(),
@@ -132,7 +130,7 @@ class WholeImageFit:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state of a fit to the same picture with the same config."""
         self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load(state["optimizer"])
         self.corruption.u.copy_(state["u"])
         self.corruption.v.copy_(state["v"])
         self._random.set_state(state["random"])
