@@ -99,7 +99,7 @@ class Muon:
 
     The gradient of a kernel has few strong directions. Made orthogonal, all of them move as far. A network that starts
     from pretrained weights is where it would be after three times as many steps of Adam, and the deep image prior ends
-    1.7 dB above Adam's (examples/benchmark/NOTES.md).
+    1.5 dB above Adam's (examples/benchmark/NOTES.md).
 
     Parameters
     ----------
