@@ -28,7 +28,7 @@ def tune_process() -> None:
     a short spin before sleeping three times, and nothing where none is.
 
     A step allocates some hundred megabytes and frees them again. Handing them back to the system every time, to have
-    them zeroed page by page in the next step, costs a twentieth of it; so buffers of up to 32 MiB are kept.
+    them zeroed page by page in the next step, costs a twentieth of it; so all buffers are kept, up to half a gigabyte.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     with suppress(OSError, AttributeError, TypeError):  # another system's C library

@@ -371,6 +371,19 @@ def test_an_option_that_would_be_ignored_is_refused(
     assert listing(here) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [([], 150), (["--random-start"], 400), (["--random-start", "--steps", "9"], 9)],
+)
+def test_a_random_start_takes_more_steps_unless_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], steps: int
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr("dipsop.commands.restore._restore", lambda job, *_: taken.append(job.config.steps) or 0)
+    assert status("restore", "noisy.png", "--out", "out.png", *options) == 0
+    assert taken == [steps]
+
+
 def test_the_old_name_of_a_preset_is_refused_with_the_new_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("restore", "noisy.png", "--out", "out.png", "--preset", "scratch") == 2
     assert "scratch is called dip now" in capsys.readouterr().err

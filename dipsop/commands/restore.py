@@ -87,7 +87,8 @@ def restore(
     if isinstance(config, HeldOut):
         if random_start:
             refuse(context, ("scratches",), "does not go with --random-start: a shipped network finds them.")
-            config = replace(config, steps=max(config.steps, RANDOM_START_STEPS) if steps is None else steps)
+            if steps is None:
+                config = replace(config, steps=max(config.steps, RANDOM_START_STEPS))
         config = replace(config, pretrained=not random_start, polarity=polarity, strength=strength, scratches=scratches)
     else:
         refuse(context, OF_HELD_OUT, "goes with the presets quick and best.")

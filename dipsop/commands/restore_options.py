@@ -8,7 +8,7 @@ import typer
 from dipsop import compute
 from dipsop.commands.options import NONE, OFF, positive
 from dipsop.restoration import config
-from dipsop.restoration.config import PRESETS
+from dipsop.restoration.config import PRESETS, RANDOM_START_STEPS
 
 STEPS = "by preset: " + ", ".join(f"{name} {preset.steps}" for name, preset in PRESETS.items())
 DTYPE = "by preset: " + ", ".join(f"{name} {preset.dtype}" for name, preset in PRESETS.items())
@@ -61,7 +61,11 @@ Dtype = Annotated[
 ]
 RandomStart = Annotated[
     bool,
-    typer.Option("--random-start", help="quick, best: start from random weights, not shipped.", show_default=OFF),
+    typer.Option(
+        "--random-start",
+        help=f"quick, best: start from random weights, not shipped; quick then takes {RANDOM_START_STEPS} steps.",
+        show_default=OFF,
+    ),
 ]
 NetworkOutput = Annotated[
     bool,

@@ -266,7 +266,7 @@ RANDOM_START_STEPS = 400  # at least: a network that starts from nothing has mor
 _DIP = WholeImage(steps=1500)
 PRESETS: dict[str, Config] = {
     "quick": HeldOut(steps=150, rounds=5),
-    "best": HeldOut(steps=1500, rounds=6),  # four times as many steps bring nothing more
+    "best": HeldOut(steps=1500, rounds=6),
     "dip": _DIP,
     "paper": WholeImage(
         steps=150_000,

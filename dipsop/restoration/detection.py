@@ -186,7 +186,7 @@ class Detection:
         """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where that is small.
 
         That has the least squared error. Most of what was found is so nearly for certain. Where nothing was found
-        in all of the picture, it stays as it is.
+        in all of the picture, it stays as it is; where nearly all that is likely is doubtful, what was not found does.
         """
         if not self.found.any():
             return self.y.clone()

@@ -53,8 +53,8 @@ class Restoration:
     ----------
     image : float32 array, the shape of the observation, in [0, 1]
         The posterior mean of the clean value, p·f + (1 − p)·y with the probability p of corruption; the observation,
-        bit for bit, where p is below 0.1, and everywhere if nothing was found. (In a whole-image fit, which knows no p:
-        f where corruption was found.)
+        bit for bit, where p is below 0.1, and everywhere if nothing was found; wherever it was not found, if hardly any
+        of what is likely was. (In a whole-image fit, which knows no p: f where corruption was found.)
     network_output : the same shape, in [0, 1]
         f alone.
     sparse_corruption : the same shape

@@ -137,7 +137,7 @@ class HeldOutFit:
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
             # Hidden in turn, part by part.
-            part = self._spread(lambda shape: self._part(shape, parts), y)
+            part = self._spread(self._part, y)
             for k in range(parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
@@ -225,7 +225,8 @@ class HeldOutFit:
         """In how many parts values are hidden: half as many for a first idea, which the next rounds go over again."""
         return self._parts if self._taken >= self.detection.first_rounds else max(2, self._parts // 2)
 
-    def _part(self, shape: tuple[int, ...], parts: int) -> Tensor:
+    def _part(self, shape: tuple[int, ...]) -> Tensor:
+        parts = self._parts_now()
         return torch.randint(0, parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
