@@ -424,6 +424,18 @@ def test_a_loss_that_is_near_0_or_below_is_no_reason_to_leave_steps_out():
     assert min(losses) < 0.1
 
 
+@pytest.mark.parametrize(("large", "views"), [(1 << 20, [3, 3, 8]), (1000, [2, 6])])
+def test_only_the_last_round_hides_values_in_all_parts_and_in_a_large_picture_in_fewer(large, views, monkeypatch):
+    monkeypatch.setattr("dipsop.restoration.held_out.LARGE", large)
+    image, _ = random_valued(scene(40, 40), 0.3, seed=0)
+    fit = HeldOutFit(as_tensor(image, CPU), SMALL_HELD_OUT)
+    taken, predict = [], fit.predict_hidden
+    monkeypatch.setattr(fit, "predict_hidden", lambda parts: (taken.append(parts), predict(parts))[1])
+    for k in range(12):
+        fit.step(k / 11)
+    assert taken == views
+
+
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):
     image, _ = random_valued(scene(150, 170), 0.3, seed=0)
     fit = HeldOutFit(as_tensor(image, CPU), HeldOut(steps=9, rounds=1, flips=1, dtype="float32"))

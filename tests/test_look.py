@@ -30,7 +30,7 @@ def test_the_trained_look_brings_a_picture_nearer_to_the_truth_than_residuals_al
 
     def off(look):
         fit = HeldOutFit(as_tensor(y, CPU), replace(PRESETS["quick"], look="sparse" if look else "never"))
-        value, scale = fit.predict_hidden()
+        value, scale = fit.predict_hidden(fit.config.parts_before)
         fit.detection.round(value.clone(), scale)
         return (fit.restored(value) - as_tensor(clean, CPU)).square().mean()
 

@@ -120,12 +120,13 @@ class DetectionConfig:
     Parameters
     ----------
     rounds : int >= 1
-        How often, evenly over the fit, every value is predicted unseen and (u, v) follow its residual.
+        How often, evenly over the fit, every value is predicted unseen and (u, v) follow its residual. Of pictures
+        beyond a megapixel two thirds as often, in three fourths of the parts, and with a fourth of the flips at last.
     first_rounds : int >= 0
         At how many steps from the first on that is done besides, where the weights start pretrained.
     parts : int >= 2
-        In how many disjoint parts the values are hidden for a round; more sees more of the image, and takes longer. Two
-        thirds of it beyond a megapixel, half of it in the first rounds.
+        In how many disjoint parts the values are hidden for the last round; more sees more of the image, and takes
+        longer. The rounds before it, which the next goes over again, take three eighths of that.
     look : "never", "sparse" or "always"
         When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
         where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
@@ -149,7 +150,7 @@ class DetectionConfig:
 
     rounds: int = 10
     first_rounds: int = 3
-    parts: int = 6
+    parts: int = 8
     look: Looking = "sparse"
     least_residual: float = 0.006
     polarity: Polarity = "both"
@@ -165,6 +166,11 @@ class DetectionConfig:
         _above_0("strength", self.strength)
         _one_of("polarity", self.polarity, get_args(Polarity))
         _one_of("look", self.look, get_args(Looking))
+
+    @property
+    def parts_before(self) -> int:
+        """In how many parts the values are hidden for the rounds before the last."""
+        return max(2, 3 * self.parts // 8)
 
     @property
     def may_look(self) -> bool:

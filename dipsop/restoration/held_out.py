@@ -11,6 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -47,9 +48,8 @@ class HeldOutFit:
 
     def __init__(self, y: Tensor, config: HeldOut, mask: Tensor | None = None, protected: Tensor | None = None) -> None:
         begin = time.perf_counter()
+        config = config if y.shape[-2:].numel() <= LARGE else _thrifty(config)
         self.y, self.config = y, config
-        # In large pictures the rounds take the most of the time, and there is enough to be learned from.
-        self._parts = config.parts if y.shape[-2] * y.shape[-1] <= LARGE else max(2, 2 * config.parts // 3)
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
         start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
@@ -70,7 +70,7 @@ class HeldOutFit:
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
         self._optimizer = Muon(self.predictor.parameters())
         self._taken, self._rounds_taken, self._usual_loss = 0, 0, math.inf
-        self._round_seconds = 0.0
+        self._view_seconds = self._judging_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
@@ -123,21 +123,21 @@ class HeldOutFit:
         """Predict every value while it is hidden, and let (u, v) follow the residuals, if there is a question."""
         if self.detection.known:
             return
-        begin = time.perf_counter()
-        self.detection.round(*self.predict_hidden())
+        begin, parts = time.perf_counter(), self._parts_now()
+        predicted = self.predict_hidden(parts)
+        self._view_seconds = (time.perf_counter() - begin) / parts
+        self.detection.round(*predicted)
         seconds = time.perf_counter() - begin
         self.seconds_aside += seconds
-        self._round_seconds = seconds * self._parts / self._parts_now()
+        self._judging_seconds = seconds - parts * self._view_seconds
 
     @torch.no_grad()
-    def predict_hidden(self) -> tuple[Tensor, Tensor]:
-        """Predict every value while it is hidden, and how far off that may be: two tensors of the shape of y."""
-        parts = self._parts_now()
+    def predict_hidden(self, parts: int) -> tuple[Tensor, Tensor]:
+        """Predict every value while it is hidden, part by part, and how far off that may be: two pictures."""
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
-            # Hidden in turn, part by part.
-            part = self._spread(self._part, y)
+            part = self._spread(lambda shape: self._dealt(parts, shape), y)
             for k in range(parts):
                 hidden = part == k
                 prediction = self._mean_predictor(y, trust * ~hidden)
@@ -206,8 +206,9 @@ class HeldOutFit:
 
     def seconds_aside_left(self) -> float:
         """How long what is not a step is going to take: rounds of detection, and the last prediction."""
-        left = self.config.rounds - self._rounds_taken + max(0, self.detection.first_rounds - self._taken)
-        return self._round_seconds * (left + self.config.flips / self._parts)
+        rounds = self.config.rounds - self._rounds_taken + max(0, self.detection.first_rounds - self._taken)
+        views = self.config.parts_before * (rounds - 1) + self.config.parts if rounds else 0
+        return self._judging_seconds * rounds + self._view_seconds * (views + self.config.flips)
 
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
@@ -222,12 +223,12 @@ class HeldOutFit:
         return draw((len(y), 1 if self.detection.by_pixel else y.shape[1], *y.shape[2:]))
 
     def _parts_now(self) -> int:
-        """In how many parts values are hidden: half as many for a first idea, which the next rounds go over again."""
-        return self._parts if self._taken >= self.detection.first_rounds else max(2, self._parts // 2)
+        """In how many parts values are hidden: few as long as the next round is going to go over them again."""
+        first, last = self._taken < self.detection.first_rounds, self._rounds_taken == self.config.rounds - 1
+        return self.config.parts if last and not first else self.config.parts_before
 
-    def _part(self, shape: tuple[int, ...]) -> Tensor:
-        parts = self._parts_now()
-        return torch.randint(0, parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
+    def _dealt(self, parts: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
 
     def _uniform(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self._random, device=self.y.device)
@@ -240,6 +241,19 @@ class HeldOutFit:
         flip = int(torch.randint(8, (), generator=self._cpu_random))
         where = list(zip(rows, columns, strict=True))
         return [flipped(torch.cat([p[..., r : r + crop, c : c + crop] for r, c in where]), flip) for p in pictures]
+
+
+def _thrifty(config: HeldOut) -> HeldOut:
+    """Choices for large pictures, of which rounds and the last prediction take the most of the time.
+
+    There is more to be learned from than the steps take in, so less has to be looked at again.
+    """
+    return replace(
+        config,
+        rounds=max(1, 2 * config.rounds // 3),
+        parts=max(2, 3 * config.parts // 4),
+        flips=-(-config.flips // 4),
+    )
 
 
 def _is_coloured(y: Tensor) -> bool:
