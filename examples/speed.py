@@ -72,7 +72,7 @@ def convolution_rate() -> float:
 
 
 def step_rate() -> tuple[float, float, float]:
-    """Return FLOP and seconds of a step of `quick` at 512×512, and the seconds of a round of detection."""
+    """Return FLOP and seconds of a step of `quick` at 512×512, and seconds of a round that is not the last."""
     fit = HeldOutFit(as_tensor(sample(512, 512)[1], torch.device("cpu")), replace(QUICK, first_rounds=0))
     with FlopCounterMode(display=False) as counter:
         fit.step(0.0)

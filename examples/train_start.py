@@ -1,25 +1,27 @@
 """Make the pretrained weights of the held-out network that dipsop ships, from photographs with a licence.
 
-    python examples/train_start.py PHOTOGRAPHS --minutes 70 --out dipsop/restoration/pretrained.npz
+    python examples/train_start.py PHOTOGRAPHS --checkpoint start.pt --out dipsop/restoration/pretrained.npz
 
 PHOTOGRAPHS holds the files that train_start.csv lists, under the paths given there: each comes out of a public package
 (the column says which, of what version), unpacked into a folder of the package's name. What lies in archives there is
 unpacked as well: the .rcc files of gcompris-qt-data (two versions: the older one's folder is gcompris-qt-data_1.0-1),
 and in ufoai-textures the .pk3 file, a zip, into base. Author and licence are listed, and the hashes are checked.
 The kind is photograph or drawn: screens, diagrams, maps, pages, paintings. The four sample pictures of this project,
-on which it is measured, are not among them. The shipped weights of the start come from the first 51 rows, those of
-the looks from all (look_rounds.py, train_marks.py).
+on which it is measured, are not among them. The shipped weights of the start come from the photographs, those of the
+looks from all (look_rounds.py, train_marks.py).
 
 What is learned is the task of a fit, and nothing of any one kind of corruption: to predict values that are hidden, or
 that a detection distrusts, from the others, some of which are corrupted and trusted all the same. The share that is
 hidden, the kind of corruption and the errors of the detection are drawn anew for every crop. It trains for the time
-given, and the file is written anew every two minutes; seed and data are fixed, how many steps fit into the time is not.
+given, from its checkpoint, from the weights at --out if there is none, or from random ones; both are written anew every
+two minutes. Seed and data are fixed, how many steps fit into the time is not.
 """
 
 import argparse
 import copy
 import csv
 import hashlib
+import math
 import sys
 import time
 from pathlib import Path
@@ -29,13 +31,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from dipsop.compute import tune_process
+from dipsop.optimizers import Muon
 from dipsop.pictures import noise
-from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, loss, save_weights
+from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, load_weights, loss, save_weights
 
 LIST = Path(__file__).with_suffix(".csv")
 SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
-LR, WARMUP, AVERAGING = 1e-3, 500, 0.999
+LR, WARMUP, AVERAGING = 1e-3, 200, 0.999
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 Pictures = NDArray[np.float32]
 
@@ -161,35 +166,62 @@ class Lessons:
         return trust
 
 
-def train(lessons: Lessons, seconds: float, seed: int, out: Path) -> None:
-    """Train for so many seconds; `out` is written every two minutes and at the end."""
-    torch.manual_seed(seed)
-    predictor = HeldOutPredictor(3, SHIPPED_WIDTHS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(predictor).requires_grad_(False)
-    optimizer = torch.optim.Adam(predictor.parameters(), fused=True)
-    start, saved, steps = time.monotonic(), 0.0, 0
-    ratio = torch.zeros(())
-    while (now := time.monotonic() - start) < seconds:
+class Course:
+    """A training that can go on: the network, its running mean, the optimizer."""
+
+    def __init__(self, checkpoint: Path | None, weights: Path) -> None:
+        self.predictor = HeldOutPredictor(3, SHIPPED_WIDTHS)
+        self.predictor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if weights.exists() and not (checkpoint and checkpoint.exists()):
+            self.predictor.load_state_dict(load_weights(weights))
+        self.average = copy.deepcopy(self.predictor).requires_grad_(False)
+        self.optimizer = Muon(self.predictor.parameters())
+        self.steps, self.seconds, self.checkpoint = 0, 0.0, checkpoint
+        if checkpoint and checkpoint.exists():
+            state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+            self.predictor.load_state_dict(state["predictor"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load(state["optimizer"])
+            self.steps, self.seconds = state["steps"], state["seconds"]
+
+    def save(self, out: Path) -> None:
+        """Write the mean weights, and all that is needed to go on."""
+        save_weights(self.average, out)
+        if self.checkpoint:
+            parts = {name: getattr(self, name).state_dict() for name in ("predictor", "average")}
+            temporary = self.checkpoint.with_suffix(".part")
+            state = {**parts, "optimizer": self.optimizer.state(), "steps": self.steps, "seconds": self.seconds}
+            torch.save(state, temporary)
+            temporary.replace(self.checkpoint)
+
+    def step(self, lessons: Lessons, lr: float) -> float:
+        """Take one step; returns the error of what is predicted over that of the plain filling."""
         clean, y, trust, hidden = lessons.draw()
-        prediction = predictor(y, trust)
-        optimizer.zero_grad()
+        prediction = self.predictor(y, trust)
         loss(prediction, clean, hidden).backward()
-        torch.nn.utils.clip_grad_norm_(predictor.parameters(), 0.5)
-        for group in optimizer.param_groups:
-            group["lr"] = LR * min(1, (steps + 1) / WARMUP) * min(1, 1.5 * (1 - now / seconds) + 0.005)
-        optimizer.step()
-        steps += 1
+        torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
+        self.optimizer.step(lr * min(1, (self.steps + 1) / WARMUP))
+        self.steps += 1
         with torch.no_grad():
-            means, weights = list(average.parameters()), list(predictor.parameters())
-            torch._foreach_lerp_(means, weights, max(1 - AVERAGING, 10 / (steps + 10)))
+            means: list[Tensor] = list(self.average.parameters())
+            torch._foreach_lerp_(means, list(self.predictor.parameters()), max(1 - AVERAGING, 10 / (self.steps + 10)))
             off, filling_off = (((p - clean).abs() * hidden).sum() for p in (prediction.value, prediction.filling))
-            ratio = ratio.lerp(off / filling_off, 0.003 if steps > 1 else 1.0)
+            return float(off / filling_off)
+
+
+def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
+    """Train for so many seconds more; the rate falls over the last two thirds. Everything is written as it goes."""
+    start, saved, before, mean = time.monotonic(), 0.0, course.seconds, math.nan
+    while (now := time.monotonic() - start) < seconds:
+        ratio = course.step(lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.005))
+        mean = ratio if math.isnan(mean) else 0.997 * mean + 0.003 * ratio
+        course.seconds = before + now
         if now > saved + 120:
             saved = now
-            save_weights(average, out)
-            print(f"{steps} steps, {now:.0f} s: error {float(ratio):.3f} of the filling's", flush=True)
-    save_weights(average, out)
-    print(f"{steps} steps: error {float(ratio):.3f} of the filling's; wrote {out}")
+            course.save(out)
+            print(f"{course.steps} steps, {course.seconds:.0f} s: error {mean:.3f} of the filling's", flush=True)
+    course.save(out)
+    print(f"{course.steps} steps, {course.seconds:.0f} s: error {mean:.3f} of the filling's; wrote {out}")
 
 
 def main() -> None:
@@ -197,10 +229,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path, help="folder with the files that train_start.csv lists")
     parser.add_argument("--minutes", type=float, default=70)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("pretrained.npz"))
+    parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
+    parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pretrained.npz"), help="goes on from there, if no checkpoint is"
+    )
     a = parser.parse_args()
-    train(Lessons(pictures(a.photographs), a.seed), 60 * a.minutes, a.seed, a.out)
+    tune_process()
+    torch.manual_seed(a.seed)
+    course = Course(a.checkpoint, a.out)
+    train(Lessons(pictures(a.photographs), a.seed), course, 60 * a.minutes, a.lr, a.out)
 
 
 if __name__ == "__main__":

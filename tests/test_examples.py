@@ -164,10 +164,19 @@ def test_lessons_hide_what_is_wrong_and_trust_what_is_not(tmp_path):
     assert max(y.max(), trust.max()) <= 1
 
 
-def test_training_writes_weights_that_a_fit_can_start_from(tmp_path, monkeypatch):
+def test_training_goes_on_from_its_checkpoint_and_writes_weights_that_a_fit_can_start_from(tmp_path, monkeypatch):
     picture = np.random.default_rng(0).integers(0, 255, (140, 120, 3)).astype(np.uint8)
     lessons = train_start.Lessons([[picture]], seed=0, crop=32, batch=1)
-    train_start.train(lessons, seconds=0.5, seed=0, out=tmp_path / "pretrained.npz")
+    out, checkpoint = tmp_path / "pretrained.npz", tmp_path / "start.pt"
+    course = train_start.Course(checkpoint, out)
+    train_start.train(lessons, course, seconds=0.5, lr=1e-3, out=out)
+    went_on = train_start.Course(checkpoint, out)
+    assert went_on.steps == course.steps > 0
+    for name in ("predictor", "average"):
+        before, after = getattr(course, name).state_dict(), getattr(went_on, name).state_dict()
+        assert all(torch.equal(weight, after[key]) for key, weight in before.items())
+    for name, tensors in course.optimizer.state().items():
+        assert all(torch.equal(*pair) for pair in zip(tensors, went_on.optimizer.state()[name], strict=True))
     monkeypatch.setattr("dipsop.restoration.predictor._SHIPPED", tmp_path / "pretrained.npz")
     image = picture[:40, :40].astype(np.float32) / 255
     assert np.isfinite(dipsop.restore(image, dipsop.HeldOut(steps=2, rounds=1)).image).all()

@@ -424,16 +424,22 @@ def test_a_loss_that_is_near_0_or_below_is_no_reason_to_leave_steps_out():
     assert min(losses) < 0.1
 
 
-@pytest.mark.parametrize(("large", "views"), [(1 << 20, [3, 3, 8]), (1000, [2, 6])])
-def test_only_the_last_round_hides_values_in_all_parts_and_in_a_large_picture_in_fewer(large, views, monkeypatch):
+@pytest.mark.parametrize(
+    ("choices", "large", "parts"),
+    [
+        ({}, 1 << 20, [3, 3, 8]),
+        ({}, 1000, [2, 6]),
+        ({"steps": 4}, 1 << 20, [3, 8]),  # what is overdue is taken as one
+        ({"widths": (32, 64, 96, 96), "steps": 4, "rounds": 1}, 1 << 20, [3, 3, 3, 8]),  # shipped weights: first rounds
+    ],
+)
+def test_the_last_round_and_no_other_hides_values_in_all_parts(choices, large, parts, monkeypatch):
     monkeypatch.setattr("dipsop.restoration.held_out.LARGE", large)
+    taken, predict = [], HeldOutFit.predict_hidden
+    monkeypatch.setattr(HeldOutFit, "predict_hidden", lambda fit, n: (taken.append(n), predict(fit, n))[1])
     image, _ = random_valued(scene(40, 40), 0.3, seed=0)
-    fit = HeldOutFit(as_tensor(image, CPU), SMALL_HELD_OUT)
-    taken, predict = [], fit.predict_hidden
-    monkeypatch.setattr(fit, "predict_hidden", lambda parts: (taken.append(parts), predict(parts))[1])
-    for k in range(12):
-        fit.step(k / 11)
-    assert taken == views
+    dipsop.restore(image, dataclasses.replace(SMALL_HELD_OUT, **choices))
+    assert taken == parts
 
 
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):

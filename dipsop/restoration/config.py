@@ -120,13 +120,12 @@ class DetectionConfig:
     Parameters
     ----------
     rounds : int >= 1
-        How often, evenly over the fit, every value is predicted unseen and (u, v) follow its residual. Of pictures
-        beyond a megapixel two thirds as often, in three fourths of the parts, and with a fourth of the flips at last.
+        How often, evenly over the fit, every value is predicted unseen and (u, v) follow its residual.
     first_rounds : int >= 0
         At how many steps from the first on that is done besides, where the weights start pretrained.
     parts : int >= 2
         In how many disjoint parts the values are hidden for the last round; more sees more of the image, and takes
-        longer. The rounds before it, which the next goes over again, take three eighths of that.
+        longer. The rounds before it, which the next goes over again, take three eighths as many, at least 2.
     look : "never", "sparse" or "always"
         When to go by a shipped network that has seen what goes wrong, too, and judges a value by what is around it:
         where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
@@ -183,7 +182,8 @@ class HeldOut(FitConfig, TrainingConfig, DetectionConfig):
     """The network predicts values that it does not see; residuals of such predictions drive (u, v). Quick and best.
 
     Its choices are those of the budget (FitConfig), of the training (TrainingConfig) and of the detection
-    (DetectionConfig).
+    (DetectionConfig). Pictures beyond a megapixel get two thirds of the rounds, three quarters of the parts and a
+    quarter of the flips.
     """
 
     def __post_init__(self) -> None:

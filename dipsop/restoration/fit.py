@@ -122,7 +122,7 @@ class Step:
         return self._array(self._fit.network_output())
 
     def preview(self) -> NDArray[np.float32]:
-        """The picture as it stands, by one look instead of the mean of eight: an eighth of the time."""
+        """The picture as it stands, by one look instead of the mean of several."""
         return self._array(self._fit.restored(self._fit.network_output(flips=1)))
 
     def state(self) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
 LEAP = 1.0  # of the loss above the usual: by as much as the filling is off. The usual one may well be 0 or below
+NEAR = 32  # pixels beyond its border that a tile sees in a round: what is farther off moves a prediction by 1e-5
+JUDGING = 1  # view of the picture takes as long as what a round does with its predictions
 LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 
@@ -70,7 +72,7 @@ class HeldOutFit:
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
         self._optimizer = Muon(self.predictor.parameters())
         self._taken, self._rounds_taken, self._usual_loss = 0, 0, math.inf
-        self._view_seconds = self._judging_seconds = 0.0
+        self._view_seconds = 0.0
         self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
@@ -87,8 +89,18 @@ class HeldOutFit:
                 elsewhere = elsewhere.transpose(-1, -2)
             hidden = torch.maximum(hidden, elsewhere.float())
         value = loss(self.predictor(y, trust * (1 - hidden)), y, hidden * trust)
-        if self._has_leapt(value):  # clamped, so that an infinite loss that is mended does not end the fit
-            return value.detach().clamp(max=LEAP + self._usual_loss)
+        leapt = self._has_leapt(value)
+        if not leapt:
+            self._learn(value, done)
+        due = self._rounds_due(done)
+        if due > self._rounds_taken:
+            self.detect(last=due == self.config.rounds)
+            self._rounds_taken = due
+        # Clamped, so that an infinite loss that is mended does not end the fit.
+        return value.detach().clamp(max=LEAP + self._usual_loss) if leapt else value.detach()
+
+    def _learn(self, value: Tensor, done: float) -> None:
+        """Take a step down the loss, and the weights into their running mean."""
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
         self._optimizer.step(self._lr(done))
@@ -96,10 +108,6 @@ class HeldOutFit:
         with torch.no_grad():
             means, weights = list(self._mean_predictor.parameters()), list(self.predictor.parameters())
             torch._foreach_lerp_(means, weights, max(1 - self.config.averaging, 1 / (self._taken + 1)))
-        if done >= LAST_ROUND * (self._rounds_taken + 1) / self.config.rounds:
-            self.detect()
-            self._rounds_taken += 1
-        return value.detach()
 
     def _has_leapt(self, value: Tensor) -> bool:
         """Put the mean weights back where the loss has leapt, and leave the step out.
@@ -118,24 +126,29 @@ class HeldOutFit:
             self._usual_loss = now if math.isinf(self._usual_loss) else 0.95 * self._usual_loss + 0.05 * now
         return leapt
 
+    def _rounds_due(self, done: float) -> int:
+        """How many rounds are due: all of them at the last step, and those that are overdue are taken as one."""
+        rounds, is_last = self.config.rounds, done * self.config.steps > self.config.steps - 1.5
+        return rounds if is_last else min(rounds, int(done * rounds / LAST_ROUND + 1e-9))
+
     @torch.no_grad()
-    def detect(self) -> None:
+    def detect(self, last: bool = False) -> None:
         """Predict every value while it is hidden, and let (u, v) follow the residuals, if there is a question."""
         if self.detection.known:
             return
-        begin, parts = time.perf_counter(), self._parts_now()
-        predicted = self.predict_hidden(parts)
-        self._view_seconds = (time.perf_counter() - begin) / parts
-        self.detection.round(*predicted)
+        begin = time.perf_counter()
+        # Few parts, except in the last round: the next one goes over them again.
+        parts = self.config.parts if last else self.config.parts_before
+        self.detection.round(*self.predict_hidden(parts))
         seconds = time.perf_counter() - begin
         self.seconds_aside += seconds
-        self._judging_seconds = seconds - parts * self._view_seconds
+        self._view_seconds = seconds / (parts + JUDGING)
 
     @torch.no_grad()
     def predict_hidden(self, parts: int) -> tuple[Tensor, Tensor]:
         """Predict every value while it is hidden, part by part, and how far off that may be: two pictures."""
         value, scale = torch.empty_like(self.y), torch.empty_like(self.y)
-        for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
+        for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE, NEAR):
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
             part = self._spread(lambda shape: self._dealt(parts, shape), y)
             for k in range(parts):
@@ -208,7 +221,7 @@ class HeldOutFit:
         """How long what is not a step is going to take: rounds of detection, and the last prediction."""
         rounds = self.config.rounds - self._rounds_taken + max(0, self.detection.first_rounds - self._taken)
         views = self.config.parts_before * (rounds - 1) + self.config.parts if rounds else 0
-        return self._judging_seconds * rounds + self._view_seconds * (views + self.config.flips)
+        return self._view_seconds * (views + JUDGING * rounds + self.config.flips)
 
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)
@@ -221,11 +234,6 @@ class HeldOutFit:
         Else the other channels of such a pixel, as corrupted as it is, would speak for it.
         """
         return draw((len(y), 1 if self.detection.by_pixel else y.shape[1], *y.shape[2:]))
-
-    def _parts_now(self) -> int:
-        """In how many parts values are hidden: few as long as the next round is going to go over them again."""
-        first, last = self._taken < self.detection.first_rounds, self._rounds_taken == self.config.rounds - 1
-        return self.config.parts if last and not first else self.config.parts_before
 
     def _dealt(self, parts: int, shape: tuple[int, ...]) -> Tensor:
         return torch.randint(parts, shape, generator=self._random, device=self.y.device, dtype=torch.uint8)
@@ -244,9 +252,9 @@ class HeldOutFit:
 
 
 def _thrifty(config: HeldOut) -> HeldOut:
-    """Choices for large pictures, of which rounds and the last prediction take the most of the time.
+    """Choices for large pictures, where rounds and the last prediction take most of the time.
 
-    There is more to be learned from than the steps take in, so less has to be looked at again.
+    They hold more than the steps can learn from, so fewer looks are enough.
     """
     return replace(
         config,

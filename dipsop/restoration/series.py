@@ -135,7 +135,7 @@ class Series:
         seed = (self.config.seed + self.frames) % 2**32
         fit = HeldOutFit(y, replace(self.config, seed=seed, strength=1.0, look="never"))
         for _ in range(LOOKS):
-            residual, scale = fit.predict_hidden(self.config.parts_before)
+            residual, scale = fit.predict_hidden(fit.config.parts_before)
             fit.detection.update(residual, scale)  # leaves P − y in the place of P
         log_odds = fit.detection.corruption.odds.log_()
         return torch.nn.functional.logsigmoid(log_odds) - fit.detection.prior.share.log(), residual
