@@ -190,7 +190,7 @@ def test_a_fit_keeps_what_the_look_saw_at_every_round(small, monkeypatch, seed):
     assert fit["y"].shape == fit["clean"].shape == fit["hit"].shape == (3, 40, 40)
     assert (fit["y"] == fit["clean"])[~fit["hit"]].mean() > 0.5
     for name in ("predicted", "scale", "alone"):
-        assert fit[name].shape == (3, 3, 40, 40)  # the first rounds, of which the last is the last of these few steps
+        assert fit[name].shape == (4, 3, 40, 40)  # the first rounds, and the last at the last step
     assert not np.array_equal(fit["predicted"][0], fit["predicted"][1])
 
 
