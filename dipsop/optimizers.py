@@ -60,14 +60,17 @@ class Adam:
     Parameters
     ----------
     parameters : iterable of Parameter
+    beta2 : float in [0, 1)
+        Share of the old in the mean square of the gradient.
 
     References
     ----------
     Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], beta2: float = 0.999) -> None:
         self._parameters: list[Tensor] = list(parameters)
+        self._beta2 = beta2
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
         self._taken = [torch.zeros((), device=p.device) for p in self._parameters]
@@ -79,7 +82,7 @@ class Adam:
         torch._foreach_add_(self._taken, 1)
         torch._fused_adam_(
             self._parameters, gradients, self._means, self._squares, [], self._taken,
-            lr=lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+            lr=lr, beta1=0.9, beta2=self._beta2, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
         )  # fmt: skip
         for p in self._parameters:
             p.grad = None

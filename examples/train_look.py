@@ -9,7 +9,6 @@ checkpoint if there is one, or from the weights at --out.
 """
 
 import argparse
-import copy
 import math
 import time
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from course import Course
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dipsop.compute import tune_process
+from dipsop.optimizers import Adam
 from dipsop.restoration.look import MOST_ALONE, Look
-from dipsop.restoration.predictor import load_weights, save_weights
 
 LR, WARMUP, AVERAGING = 7e-4, 100, 0.998  # at 2e-3 it goes astray after some thousand steps
 CROP, BATCH = 128, 3
@@ -91,69 +91,39 @@ def error(log_odds: Tensor, parts: dict[str, Tensor]) -> Tensor:
     return torch.where(parts["hit"] > 0, found, false_alarm).mean((1, 2, 3))
 
 
-def log_odds(look: Look, parts: dict[str, Tensor]) -> Tensor:
+def log_odds(look: nn.Module, parts: dict[str, Tensor]) -> Tensor:
     """Those of residuals alone, as the look knows them, and what it adds."""
     alone = parts["alone"].clamp(-MOST_ALONE, MOST_ALONE)
     context: Tensor = look(*(parts[name] for name in ("y", "predicted", "scale")), alone)
     return alone + context
 
 
-def loss(look: Look, parts: dict[str, Tensor]) -> Tensor:
+def loss(look: nn.Module, parts: dict[str, Tensor]) -> Tensor:
     """The logarithm of every picture's error, as decibels count it; and the cross-entropy of every value."""
     said = log_odds(look, parts)
     off = (error(said, parts) + LEAST_ERROR).log().mean()
     return 0.2 * off + F.binary_cross_entropy_with_logits(said, parts["hit"])
 
 
-class Course:
-    """A training that can go on: the network, its running mean, the optimizer."""
+def course(checkpoint: Path | None, weights: Path) -> Course:
+    """Return the training of the look, new or to go on."""
+    look = Look()
+    look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Course(look, Adam, checkpoint, weights, warmup=WARMUP, averaging=AVERAGING)
 
-    def __init__(self, checkpoint: Path | None, weights: Path) -> None:
-        self.look = Look()
-        self.look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.look).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.look.parameters(), fused=True)
-        self.steps, self.seconds, self.checkpoint = 0, 0.0, checkpoint
-        if checkpoint and checkpoint.exists():
-            state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-            self.look.load_state_dict(state["look"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.steps, self.seconds = state["steps"], state["seconds"]
-        elif weights.exists():
-            for network in (self.look, self.average):
-                network.load_state_dict(load_weights(weights))
 
-    def save(self, out: Path) -> None:
-        """Write the mean weights, and all that is needed to go on."""
-        save_weights(self.average, out)
-        if self.checkpoint:
-            parts = {name: getattr(self, name).state_dict() for name in ("look", "average", "optimizer")}
-            temporary = self.checkpoint.with_suffix(".part")
-            torch.save({**parts, "steps": self.steps, "seconds": self.seconds}, temporary)
-            temporary.replace(self.checkpoint)
-
-    def step(self, rounds: Rounds, lr: float) -> float:
-        """Take one step; returns the loss."""
-        value = loss(self.look, rounds.draw())
-        self.optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(self.look.parameters(), 0.5)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * min(1, (self.steps + 1) / WARMUP)
-        self.optimizer.step()
-        self.steps += 1
-        with torch.no_grad():
-            for mean, weight in zip(self.average.parameters(), self.look.parameters(), strict=True):
-                mean.lerp_(weight, max(1 - AVERAGING, 10 / (self.steps + 10)))
-        return float(value.detach())
+def step(course: Course, rounds: Rounds, lr: float) -> float:
+    """Take one step; returns the loss."""
+    value = loss(course.network, rounds.draw())
+    course.learn(value, lr)
+    return float(value.detach())
 
 
 def train(rounds: Rounds, course: Course, seconds: float, lr: float, out: Path) -> None:
     """Train for so many seconds more; the rate falls over the last half of them. Everything is written as it goes."""
     start, saved, before, mean = time.monotonic(), 0.0, course.seconds, math.nan
     while (now := time.monotonic() - start) < seconds:
-        value = course.step(rounds, lr * min(1, 2 * (1 - now / seconds) + 0.01))
+        value = step(course, rounds, lr * min(1, 2 * (1 - now / seconds) + 0.01))
         mean = value if math.isnan(mean) else 0.99 * mean + 0.01 * value
         course.seconds = before + now
         if now > saved + 120:
@@ -164,7 +134,7 @@ def train(rounds: Rounds, course: Course, seconds: float, lr: float, out: Path) 
 
 
 @torch.no_grad()
-def compared(look: Look, rounds: Rounds, last: bool) -> str:
+def compared(look: nn.Module, rounds: Rounds, last: bool) -> str:
     """Return the PSNR in the mean over the fits, by residuals alone and with the look."""
     pictures = rounds.whole(last)
 
@@ -190,10 +160,10 @@ def main() -> None:
     torch.manual_seed(a.seed)
     files = sorted(a.rounds.glob("*.npz"))
     held_back = files[::HELD_BACK]
-    course = Course(a.checkpoint, a.out)
-    train(Rounds(sorted({*files} - {*held_back}), a.seed), course, 60 * a.minutes, a.lr, a.out)
+    training = course(a.checkpoint, a.out)
+    train(Rounds(sorted({*files} - {*held_back}), a.seed), training, 60 * a.minutes, a.lr, a.out)
     for last in (False, True):
-        print(compared(course.average, Rounds(held_back, 0), last))
+        print(compared(training.average, Rounds(held_back, 0), last))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ day of it is what minutes are there. It goes on from its checkpoint if there is 
 """
 
 import argparse
-import copy
 import functools
 import io
 import itertools
@@ -24,15 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from course import Course
 from damage import crack, drawn_cover, dust, hair, letters, page, scratch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from train_start import pictures
 
 from dipsop.compute import DeviceName, pick_device, tune_process
+from dipsop.optimizers import Adam
 from dipsop.restoration.look import Marks
-from dipsop.restoration.predictor import load_weights, save_weights
 
 LR, WARMUP, AVERAGING = 1.5e-3, 300, 0.998
 CROP, BATCH = 192, 48
@@ -297,52 +297,23 @@ def through_jpeg(x: Tensor, quality: Tensor) -> Tensor:
     return (torch.einsum("dc,nchw->ndhw", back_to_rgb, back) / 255).clamp(0, 1)
 
 
-def loss(marks: Marks, y: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+def loss(marks: nn.Module, y: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of every pixel."""
     return F.binary_cross_entropy_with_logits(marks(y), label, weight)
 
 
-class Course:
-    """A training that can go on: the network, its running mean, the optimizer."""
+def course(checkpoint: Path | None, weights: Path, device: torch.device) -> Course:
+    """Return the training of the marks, new or to go on."""
+    marks = Marks().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    adam = functools.partial(Adam, beta2=0.99)
+    return Course(marks, adam, checkpoint, weights, warmup=WARMUP, averaging=AVERAGING)
 
-    def __init__(self, checkpoint: Path | None, weights: Path, device: torch.device) -> None:
-        self.marks = Marks().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.marks).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.marks.parameters(), betas=(0.9, 0.99), fused=True)
-        self.steps, self.seconds, self.checkpoint = 0, 0.0, checkpoint
-        if checkpoint and checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True, map_location=device)
-            self.marks.load_state_dict(state["marks"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.steps, self.seconds = state["steps"], state["seconds"]
-        elif weights.exists():
-            for network in (self.marks, self.average):
-                network.load_state_dict(load_weights(weights))
 
-    def save(self, out: Path) -> None:
-        """Write the mean weights, and all that is needed to go on."""
-        save_weights(self.average, out)
-        if self.checkpoint:
-            parts = {name: getattr(self, name).state_dict() for name in ("marks", "average", "optimizer")}
-            temporary = self.checkpoint.with_suffix(".part")
-            torch.save({**parts, "steps": self.steps, "seconds": self.seconds}, temporary)
-            temporary.replace(self.checkpoint)
-
-    def step(self, lessons: Lessons, lr: float) -> Tensor:
-        """Take one step; returns the loss."""
-        value = loss(self.marks, *lessons.draw())
-        self.optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(self.marks.parameters(), 0.5)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * min(1, (self.steps + 1) / WARMUP)
-        self.optimizer.step()
-        self.steps += 1
-        with torch.no_grad():
-            means = list(self.average.parameters())
-            torch._foreach_lerp_(means, list(self.marks.parameters()), max(1 - AVERAGING, 10 / (self.steps + 10)))
-        return value.detach()
+def step(course: Course, lessons: Lessons, lr: float) -> Tensor:
+    """Take one step; returns the loss."""
+    value = loss(course.network, *lessons.draw())
+    course.learn(value, lr)
+    return value.detach()
 
 
 def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
@@ -350,7 +321,7 @@ def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path
     start, saved, before = time.monotonic(), 0.0, course.seconds
     total, count = torch.zeros((), device=lessons.device), 0
     while (now := time.monotonic() - start) < seconds:
-        total += course.step(lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.01))
+        total += step(course, lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.01))
         count += 1
         course.seconds = before + now
         if course.steps % 50 == 0:
@@ -388,7 +359,7 @@ def main() -> None:
     begin = time.monotonic()
     lessons = Lessons(a.pictures, device, a.processes, a.layers)
     print(f"drawn in {time.monotonic() - begin:.0f} s", flush=True)
-    train(lessons, Course(a.checkpoint, a.out, device), 60 * a.minutes, a.lr, a.out)
+    train(lessons, course(a.checkpoint, a.out, device), 60 * a.minutes, a.lr, a.out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ two minutes. Seed and data are fixed, how many steps fit into the time is not.
 """
 
 import argparse
-import copy
 import csv
 import hashlib
 import math
@@ -29,14 +28,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from course import Course
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from dipsop.compute import tune_process
 from dipsop.optimizers import Muon
 from dipsop.pictures import noise
-from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, load_weights, loss, save_weights
+from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, loss
 
 LIST = Path(__file__).with_suffix(".csv")
 SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
@@ -166,54 +165,28 @@ class Lessons:
         return trust
 
 
-class Course:
-    """A training that can go on: the network, its running mean, the optimizer."""
+def course(checkpoint: Path | None, weights: Path) -> Course:
+    """Return the training of the predictor, new or to go on."""
+    predictor = HeldOutPredictor(3, SHIPPED_WIDTHS)
+    predictor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Course(predictor, Muon, checkpoint, weights, warmup=WARMUP, averaging=AVERAGING)
 
-    def __init__(self, checkpoint: Path | None, weights: Path) -> None:
-        self.predictor = HeldOutPredictor(3, SHIPPED_WIDTHS)
-        self.predictor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if weights.exists() and not (checkpoint and checkpoint.exists()):
-            self.predictor.load_state_dict(load_weights(weights))
-        self.average = copy.deepcopy(self.predictor).requires_grad_(False)
-        self.optimizer = Muon(self.predictor.parameters())
-        self.steps, self.seconds, self.checkpoint = 0, 0.0, checkpoint
-        if checkpoint and checkpoint.exists():
-            state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-            self.predictor.load_state_dict(state["predictor"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load(state["optimizer"])
-            self.steps, self.seconds = state["steps"], state["seconds"]
 
-    def save(self, out: Path) -> None:
-        """Write the mean weights, and all that is needed to go on."""
-        save_weights(self.average, out)
-        if self.checkpoint:
-            parts = {name: getattr(self, name).state_dict() for name in ("predictor", "average")}
-            temporary = self.checkpoint.with_suffix(".part")
-            state = {**parts, "optimizer": self.optimizer.state(), "steps": self.steps, "seconds": self.seconds}
-            torch.save(state, temporary)
-            temporary.replace(self.checkpoint)
-
-    def step(self, lessons: Lessons, lr: float) -> float:
-        """Take one step; returns the error of what is predicted over that of the plain filling."""
-        clean, y, trust, hidden = lessons.draw()
-        prediction = self.predictor(y, trust)
-        loss(prediction, clean, hidden).backward()
-        torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), 0.5)
-        self.optimizer.step(lr * min(1, (self.steps + 1) / WARMUP))
-        self.steps += 1
-        with torch.no_grad():
-            means: list[Tensor] = list(self.average.parameters())
-            torch._foreach_lerp_(means, list(self.predictor.parameters()), max(1 - AVERAGING, 10 / (self.steps + 10)))
-            off, filling_off = (((p - clean).abs() * hidden).sum() for p in (prediction.value, prediction.filling))
-            return float(off / filling_off)
+def step(course: Course, lessons: Lessons, lr: float) -> float:
+    """Take one step; returns the error of what is predicted over that of the plain filling."""
+    clean, y, trust, hidden = lessons.draw()
+    prediction = course.network(y, trust)
+    course.learn(loss(prediction, clean, hidden), lr)
+    with torch.no_grad():
+        off, filling_off = (((p - clean).abs() * hidden).sum() for p in (prediction.value, prediction.filling))
+        return float(off / filling_off)
 
 
 def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
     """Train for so many seconds more; the rate falls over the last two thirds. Everything is written as it goes."""
     start, saved, before, mean = time.monotonic(), 0.0, course.seconds, math.nan
     while (now := time.monotonic() - start) < seconds:
-        ratio = course.step(lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.005))
+        ratio = step(course, lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.005))
         mean = ratio if math.isnan(mean) else 0.997 * mean + 0.003 * ratio
         course.seconds = before + now
         if now > saved + 120:
@@ -238,8 +211,7 @@ def main() -> None:
     a = parser.parse_args()
     tune_process()
     torch.manual_seed(a.seed)
-    course = Course(a.checkpoint, a.out)
-    train(Lessons(pictures(a.photographs), a.seed), course, 60 * a.minutes, a.lr, a.out)
+    train(Lessons(pictures(a.photographs), a.seed), course(a.checkpoint, a.out), 60 * a.minutes, a.lr, a.out)
 
 
 if __name__ == "__main__":

@@ -168,11 +168,11 @@ def test_training_goes_on_from_its_checkpoint_and_writes_weights_that_a_fit_can_
     picture = np.random.default_rng(0).integers(0, 255, (140, 120, 3)).astype(np.uint8)
     lessons = train_start.Lessons([[picture]], seed=0, crop=32, batch=1)
     out, checkpoint = tmp_path / "pretrained.npz", tmp_path / "start.pt"
-    course = train_start.Course(checkpoint, out)
+    course = train_start.course(checkpoint, out)
     train_start.train(lessons, course, seconds=0.5, lr=1e-3, out=out)
-    went_on = train_start.Course(checkpoint, out)
+    went_on = train_start.course(checkpoint, out)
     assert went_on.steps == course.steps > 0
-    for name in ("predictor", "average"):
+    for name in ("network", "average"):
         before, after = getattr(course, name).state_dict(), getattr(went_on, name).state_dict()
         assert all(torch.equal(weight, after[key]) for key, weight in before.items())
     for name, tensors in course.optimizer.state().items():

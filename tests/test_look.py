@@ -211,10 +211,10 @@ def test_a_look_goes_on_from_its_checkpoint_and_learns(tmp_path, small):
     )
     rounds = train_look.Rounds([tmp_path / "0.npz"], seed=0)
     out, checkpoint = tmp_path / "look.npz", tmp_path / "look.pt"
-    course = train_look.Course(checkpoint, out)
+    course = train_look.course(checkpoint, out)
     before = train_look.loss(course.average, rounds.whole(last=True)[0])
     train_look.train(rounds, course, 2, 1e-3, out)
-    again = train_look.Course(checkpoint, out)
+    again = train_look.course(checkpoint, out)
     assert again.steps > 0
     assert all(map(torch.equal, again.average.parameters(), course.average.parameters()))
     assert train_look.loss(again.average, rounds.whole(last=True)[0]) < before

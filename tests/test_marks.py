@@ -215,15 +215,17 @@ def test_what_is_to_be_found_is_what_marks_changed_and_noise_is_none(lessons):
 
 def test_a_training_goes_on_from_its_checkpoint(lessons, tmp_path):
     checkpoint, out = tmp_path / "marks.pt", tmp_path / "marks.npz"
-    course = train_marks.Course(checkpoint, out, CPU)
-    assert float(course.step(lessons, 1e-3)) == pytest.approx(np.log(2), abs=0.01)  # it starts as one who cannot tell
+    course = train_marks.course(checkpoint, out, CPU)
+    assert float(train_marks.step(course, lessons, 1e-3)) == pytest.approx(
+        np.log(2), abs=0.01
+    )  # it starts as one who cannot tell
     course.save(out)
-    again = train_marks.Course(checkpoint, out, CPU)
+    again = train_marks.course(checkpoint, out, CPU)
     assert again.steps == 1
-    anew = train_marks.Course(None, out, CPU)
+    anew = train_marks.course(None, out, CPU)
     assert anew.steps == 0
-    torch.testing.assert_close(anew.marks.state_dict(), course.average.state_dict(), atol=1e-3, rtol=1e-2)
-    again.step(lessons, 1e-3)
+    torch.testing.assert_close(anew.network.state_dict(), course.average.state_dict(), atol=1e-3, rtol=1e-2)
+    train_marks.step(again, lessons, 1e-3)
     marks = Marks("float32")
     marks.load_state_dict(load_weights(out))
     assert torch.isfinite(marks(torch.rand(1, 3, 32, 32))).all()

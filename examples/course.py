@@ -1,0 +1,80 @@
+"""A training that can go on: what train_start.py, train_look.py and train_marks.py have in common."""
+
+import copy
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dipsop.optimizers import Optimizer
+from dipsop.restoration.predictor import load_weights, save_weights
+
+MOST_GRADIENT = 0.5  # its norm
+
+
+class Course:
+    """A network that learns, its running mean and its optimizer.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Goes on from the checkpoint if there is one, or from the weights, or as it is.
+    optimizer : callable
+        Makes one of the parameters of the network.
+    checkpoint : Path or None
+        Of all that is needed to go on.
+    weights : Path
+        Of the running mean.
+    warmup : int
+        Steps over which the rate rises.
+    averaging : float in [0, 1)
+        Share of the old in the running mean.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        checkpoint: Path | None,
+        weights: Path,
+        *,
+        warmup: int,
+        averaging: float,
+    ) -> None:
+        goes_on = checkpoint is not None and checkpoint.exists()
+        if weights.exists() and not goes_on:
+            network.load_state_dict(load_weights(weights))
+        self.network, self.average = network, copy.deepcopy(network).requires_grad_(False)
+        self.optimizer = optimizer(network.parameters())
+        self.checkpoint, self._warmup, self._averaging = checkpoint, warmup, averaging
+        self.steps, self.seconds = 0, 0.0
+        if checkpoint is not None and goes_on:
+            device = next(network.parameters()).device
+            state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location=device)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load(state["optimizer"])
+            self.steps, self.seconds = state["steps"], state["seconds"]
+
+    def save(self, out: Path) -> None:
+        """Write the mean weights, and all that is needed to go on."""
+        save_weights(self.average, out)
+        if self.checkpoint:
+            parts = {name: getattr(self, name).state_dict() for name in ("network", "average")}
+            temporary = self.checkpoint.with_suffix(".part")
+            state = {**parts, "optimizer": self.optimizer.state(), "steps": self.steps, "seconds": self.seconds}
+            torch.save(state, temporary)
+            temporary.replace(self.checkpoint)
+
+    def learn(self, loss: Tensor, lr: float) -> None:
+        """Take a step down the loss, and the weights into their running mean."""
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), MOST_GRADIENT)
+        self.optimizer.step(lr * min(1, (self.steps + 1) / self._warmup))
+        self.steps += 1
+        with torch.no_grad():
+            means: list[Tensor] = list(self.average.parameters())
+            share = max(1 - self._averaging, 10 / (self.steps + 10))
+            torch._foreach_lerp_(means, list(self.network.parameters()), share)
