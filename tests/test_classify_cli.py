@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,7 +229,7 @@ def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, c
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
     write_cifar10(tmp_path / "ten")
-    size = () if "cifar10" in arguments else ("--size", 16)
+    size = ("--size", 16) if {"cifar10", "ten"}.isdisjoint(arguments) else ()
     assert status("classify", "--out", "run", *size, "--batch", 16, "--network", "fast", "--quiet", *arguments) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -258,6 +260,49 @@ def test_an_option_that_would_be_ignored_is_refused(dirty, tmp_path, option, arg
     assert status("classify", "--data", dirty, "--out", run, *arguments) == 2
     assert f"Invalid value for {option}" in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_a_folder_of_cifar_has_its_own_size_and_one_of_that_name_need_not(dirty, tmp_path, monkeypatch, capsys):
+    write_cifar10(tmp_path / "there")
+    options = ("--out", tmp_path / "run", "--epochs", 1, "--quiet", *SMALL)
+    assert status("classify", "--data", tmp_path / "there", *options) == 2
+    assert "Invalid value for --size" in capsys.readouterr().err
+    dirty.rename(tmp_path / "cifar10")
+    monkeypatch.chdir(tmp_path)
+    assert status("classify", "--data", "cifar10", "--network", "fast", *options) == 0
+
+
+def test_the_page_says_what_to_do_next_with_all_corrections_so_far(dirty, tmp_path, monkeypatch, capsys):
+    """What it says is done as it stands there, but for what the person saved and the new places."""
+    monkeypatch.chdir(tmp_path)
+    dirty.rename(tmp_path / "my photos")
+    heading = "sample,given_label,decision,label\n"
+    Path("first.csv").write_text(heading + "my photos/red/blue0.png,red,change,blue\n")
+    options = ("--epochs", 1, "--quiet", "--network", "fast", *SMALL)
+    command = ("classify", "--data", "my photos", "--out", "run", "--corrections", "first.csv", *options)
+    assert status(*command) == 0
+    Path("corrections.csv").write_text(heading + "my photos/red/blue0.png,blue,keep,blue\n")
+    page = Path("run/labels.html").read_text()
+    said = json.loads(re.search(r'"commands": (\[.*?\])', page)[1])
+    for line, more in zip(said, (options, ()), strict=True):
+        dipsop, *arguments = shlex.split(line)
+        assert dipsop == "dipsop"
+        assert status(*arguments, *more) == 0, capsys.readouterr().err
+    assert Path("CORRECTED/blue/blue0.png").exists()
+
+
+def test_labels_that_a_person_decided_on_are_not_doubted_by_any_method(dirty, tmp_path):
+    wrong = [f"{dirty}/{there}/{it}{k}.png,{there},keep,{there}" for there, it in (("red", "blue"), ("blue", "red"))
+             for k in range(3)]  # fmt: skip
+    decided = tmp_path / "c.csv"
+    decided.write_text("sample,given_label,decision,label\n" + "".join(line + "\n" for line in wrong))
+    for method in ("ce", "elr"):
+        run = tmp_path / method
+        options = ("--method", method, "--epochs", 6, "--network", "fast", "--quiet", *SMALL)
+        assert status("classify", "--data", dirty, "--out", run, "--corrections", decided, *options) == 0
+        rows = list(csv.DictReader((run / "labels.csv").read_text().splitlines()))
+        assert {row["wrong"] for row in rows[-6:]} == {"no"}
+        assert {row["sample"] for row in rows[-6:]} == {line.split(",")[0] for line in wrong}
 
 
 def test_the_rates_of_u_and_v_are_for_the_method_that_is_used(dirty, tmp_path):

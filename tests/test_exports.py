@@ -15,7 +15,7 @@ from PIL import Image
 from test_classification_data import write_cifar10
 from test_classify_cli import SMALL
 
-from dipsop.classification import image_folder, issues, run_folder
+from dipsop.classification import features, image_folder, issues, run_folder
 from dipsop.errors import DipsopError
 from dipsop.jobs import trained
 
@@ -203,6 +203,31 @@ def test_onnx_says_what_the_model_says_of_any_number_of_images(run, tmp_path):
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["classes"]) == ["blue", "red"]
     assert told["size"] == "16"
+
+
+@pytest.mark.parametrize("kind", ["folder", "cifar"])
+def test_a_model_on_features_is_exported_with_the_networks_that_make_them(run, tmp_path, kind):
+    if not features.installed():
+        pytest.skip("the extra dipsop[features] is not installed")
+    for package in ("onnx", "onnxscript", "safetensors"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    if kind == "cifar":
+        write_cifar10(tmp_path)
+    data, options = ("photos", ("--size", 48)) if kind == "folder" else (tmp_path, ("--images", 20))
+    options = (*options, "--network", "pretrained", "--epochs", 3, "--quiet")
+    assert status("classify", "--data", data, "--out", tmp_path / "seen", *options) == 0
+    for suffix in ("onnx", "safetensors"):
+        assert status("export", tmp_path / "seen", "--to", suffix, "--out", tmp_path / f"model.{suffix}") == 0
+    model = trained.load(tmp_path / "seen", "cpu")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        images = np.random.default_rng(count).integers(0, 256, (count, 3, model.size, model.size)).astype(np.uint8)
+        (logits,) = session.run(["logits"], {"images": (images / np.float32(255)).astype(np.float32)})
+        said = torch.from_numpy(logits).softmax(1)
+        torch.testing.assert_close(said, model.probabilities(images), atol=2e-3, rtol=0)
+    assert session.get_modelmeta().custom_metadata_map["size"] == str(model.size)
+    assert (tmp_path / "model.safetensors").stat().st_size > 20_000_000
 
 
 def test_predict_takes_folders_and_goes_on_after_what_it_cannot_read(run, tmp_path, capsys):

@@ -13,15 +13,18 @@ import torch
 from command_line import status
 from PIL import Image
 from skimage import data as pictures
+from test_classification_data import write_cifar10
 from test_classify_cli import dirty  # noqa: F401
 
-from dipsop.classification import features, held_out, run_folder, sources, suspects
+from dipsop.classification import features, held_out, image_folder, run_folder, sources, suspects
 from dipsop.classification.config import RECIPES, TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.features import FeatureNetwork, Kept, fingerprint, look
 from dipsop.classification.label_noise import symmetric
 from dipsop.classification.posterior import posterior
+from dipsop.classification.trainer import Step
 from dipsop.errors import DataError
+from dipsop.jobs import trained
 
 CPU = torch.device("cpu")
 needs_the_extra = pytest.mark.skipif(not features.installed(), reason="the extra dipsop[features] is not installed")
@@ -90,6 +93,35 @@ def test_small_images_are_enlarged_for_each_network_as_pays():
     assert sides == [64, 96, 64, 64]
 
 
+class Seen:
+    """In the place of the networks: the mean of an image, WIDTH times."""
+
+    def __init__(self, device):
+        pass
+
+    def __call__(self, images, side):
+        return images.float().mean((1, 2, 3))[:, None].expand(-1, features.WIDTH)
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once_and_the_others_kept(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "FeatureNetwork", Seen)
+    paths = sorted(photos.glob("*/*.png"))
+    broken = paths[3::9]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:100] + str(path).encode())
+    kept = Kept(32)
+    with pytest.raises(DataError, match=f"^{len(broken)} images cannot be read"):
+        list(kept.make({fingerprint(path): path for path in paths}, CPU, tmp_path / "features.npz"))
+    again = Kept(32)
+    assert again.add(tmp_path / "features.npz") == len(paths) - len(broken)
+
+
+def test_what_a_damaged_avif_raises_is_said_in_a_sentence(photos):
+    path = next(photos.glob("*/*.png"))
+    with pytest.raises(DataError, match=r"\.png cannot be read .*: mend it"), image_folder._opened(path):
+        raise RuntimeError("Failed to decode frame 0")
+
+
 @needs_the_extra
 def test_the_networks_know_a_cat():
     """The weights are those of ImageNet: classes 281 to 285 are cats."""
@@ -129,6 +161,19 @@ def test_photographs_in_the_wrong_folder_come_first_and_are_said_to_be_wrong(pho
 
 
 @needs_the_extra
+def test_a_model_of_cifar_looks_at_images_as_it_was_trained_on_them(tmp_path):
+    write_cifar10(tmp_path)
+    run = tmp_path / "run"
+    options = ("--network", "pretrained", "--epochs", 1, "--images", 20, "--quiet")
+    assert status("classify", "--data", tmp_path, "--out", run, *options) == 0
+    model = trained.load(run, "cpu")
+    assert (model.size, model.seen_at) == (32, features.SMALL_SIDE)
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32)).astype(np.uint8)
+    seen = torch.from_numpy(look(model.sees, image, features.SMALL_SIDE).astype(np.float32))
+    assert torch.equal(model.probabilities(image), model.classifier.probabilities(seen))
+
+
+@needs_the_extra
 def test_what_a_person_decided_is_not_doubted_and_the_others_are(photos, tmp_path):
     decided = [path for path in sorted(photos.glob("*/*3.png")) if not path.name.startswith(path.parent.name)][:4]
     lines = [f"{path},{path.parent.name},change,{path.name.rstrip('.png0123456789')}" for path in decided]
@@ -149,9 +194,18 @@ def test_what_a_person_decided_is_not_doubted_and_the_others_are(photos, tmp_pat
 def test_nothing_is_asked_of_the_posterior_where_a_person_decided_on_all(monkeypatch):
     given, none = np.array([0, 1, 0, 1]), np.zeros((0, 3), np.float32)
     seen = Dataset(np.zeros((4, 3), np.float32), given, None, ("a", "b"), none, np.zeros(0, np.int64))
-    monkeypatch.setattr(held_out, "probabilities", lambda *ignored: np.full((4, 2), 0.5))
+
+    def judged(*ignored):
+        yield Step(1, 1)
+        return np.full((4, 2), 0.5)
+
+    monkeypatch.setattr(held_out, "steps", judged)
     trainer = SimpleNamespace(config=SimpleNamespace(network="pretrained"), device=CPU)
-    found = suspects.find(trainer, replace(seen, trusted=np.ones(4, bool)), lambda: False)
+    finding = suspects.find(trainer, replace(seen, trusted=np.ones(4, bool)), lambda: False)
+    assert next(finding) == Step(1, 1)
+    with pytest.raises(StopIteration) as end:
+        next(finding)
+    found = end.value.value
     assert [suspect.score for suspect in found.listed] == [0, 0, 0, 0]
 
 
@@ -266,7 +320,9 @@ def test_labels_that_are_hard_do_not_pass_for_wrong_ones():
 
 
 def test_held_out_probabilities_end_where_they_are_told_to():
-    assert held_out.probabilities(blobs(80, 0.0), RECIPES["pretrained"], CPU, stop=lambda: True) is None
+    with pytest.raises(StopIteration) as end:
+        next(held_out.steps(blobs(80, 0.0), RECIPES["pretrained"], CPU, stop=lambda: True))
+    assert end.value.value is None
 
 
 def test_an_image_that_has_gone_is_named(tmp_path):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from dipsop.classification import held_out
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
+from dipsop.classification.features import WIDTH
 from dipsop.classification.trainer import Epoch, Step, Trainer
 from dipsop.jobs.time_left import TimeLeft
 
@@ -42,6 +44,29 @@ def test_time_left_is_near_the_truth_from_half_an_epoch_on(method, views, monkey
         if done >= 0.5 / 3:
             assert seconds == pytest.approx(end - now, rel=0.2)
     assert said[-1][1] == 1
+
+
+def test_time_left_counts_the_models_that_judge_the_labels(monkeypatch):
+    """A step takes 1 s: 15 of the training, and 5 models of 12 steps each, whose data are four fifths."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    random = np.random.default_rng(0)
+    x, labels = random.random((40, WIDTH)).astype(np.float32), np.arange(40) % 2
+    data = Dataset(x, labels, None, ("a", "b"), x[:0], labels[:0])
+    config = TrainConfig(epochs=3, batch=8, dtype="float32", network="pretrained")
+    training = Trainer(data, config, torch.device("cpu"))
+    left = TimeLeft(training, listing=0.0)
+    judging = held_out.steps(data, config, torch.device("cpu"))
+    said = []
+    for step in (step for steps in (training.steps(), judging) for step in steps):
+        if isinstance(step, Step):
+            clock[0] += 1
+            left.see(step)
+            said.append((clock[0], left.done, left.seconds))
+    assert clock[0] == 100 + 15 + 60
+    assert said[-1][1] == 1
+    for now, done, seconds in said[2:-20]:
+        assert seconds == pytest.approx(clock[0] - now, abs=8), done  # 8: a look at every image, and rounding
 
 
 def test_steps_are_yielded_between_the_epochs_and_change_nothing():

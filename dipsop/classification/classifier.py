@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dipsop.classification.config import NetworkName
-from dipsop.classification.features import WIDTH
+from dipsop.classification.features import WIDTH, FeatureNetwork
 from dipsop.classification.networks import NETWORKS, FastNet
 from dipsop.compute import Dtype, autocast, resolved_dtype
 
@@ -119,6 +119,28 @@ class FeatureClassifier(nn.Module):
         """Return the probabilities (N, classes) of features; `flip` has no meaning here."""
         logits: Tensor = self(features.to(self.mean.device))
         return logits.softmax(1)
+
+
+class PretrainedClassifier(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] → logits, by features and a classifier of these: in one, to be handed on.
+
+    Parameters
+    ----------
+    sees : FeatureNetwork
+    classifier : FeatureClassifier
+    side : int
+        At which features are made; smaller images are enlarged to it.
+    """
+
+    def __init__(self, sees: FeatureNetwork, classifier: FeatureClassifier, side: int) -> None:
+        super().__init__()
+        self.sees, self.classifier, self._side = sees, classifier, side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        features = self.sees(255 * x, self._side).half().float()  # as they are kept
+        logits: Tensor = self.classifier(features)
+        return logits
 
 
 def classifier(

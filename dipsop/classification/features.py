@@ -105,8 +105,8 @@ class FeatureNetwork(nn.Module):
         self.bodies = nn.ModuleList(_Body(pretrained) for pretrained in NETWORKS)
         self.device = device
         self.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.requires_grad_(False)
 
-    @torch.inference_mode()
     def forward(self, images: Tensor, side: int) -> Tensor:
         """Return features of images, enlarged where they are smaller than side × side."""
         x = images.to(self.device).float()
@@ -154,6 +154,7 @@ def _fuse(network: nn.Module) -> None:
                 setattr(module, norm, nn.Identity())
 
 
+@torch.inference_mode()
 def look(network: FeatureNetwork, images: Images, side: int) -> Row:
     """Return the features (B, WIDTH) of images, uint8 (B, 3, H, W), enlarged where smaller than side × side."""
     features: Row = network(torch.from_numpy(images), side).half().cpu().numpy()
@@ -190,7 +191,7 @@ class Kept:
                 made_by, keys, rows = str(content["made_by"]), content["keys"], content["features"]
         except OSError as error:
             raise DataError(f"{shown(path)} cannot be read ({reason(error)}): leave --features out.") from None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             raise DataError(
                 f"{shown(path)} is damaged or holds no features: name that of a run, or leave --features out."
             ) from None
@@ -223,37 +224,48 @@ class Kept:
         ------
         tuple of int
             How many were looked at, and how many are to be: after each batch.
+
+        Raises
+        ------
+        DataError
+            At the end, naming the files that cannot be read.
         """
         missing = [key for key in images if key not in self.rows]
         if not missing:
             return
         network, written, done = FeatureNetwork(device), time.monotonic(), 0
+        unreadable: dict[Path, DataError] = {}
         try:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
-                pixels = _pixels([images[key] for key in batch], self.side)
-                self.rows |= zip(batch, look(network, pixels, self.side), strict=True)
+                pixels = self._pixels({key: images[key] for key in batch}, unreadable)
+                if pixels:
+                    self.rows |= zip(pixels, look(network, np.stack(list(pixels.values())), self.side), strict=True)
                 done += len(batch)
                 if time.monotonic() > written + SECONDS_BETWEEN_FILES:
                     self.save(path)
                     written = time.monotonic()
                 yield done, len(missing)
         finally:
-            if done:
+            if self.rows:
                 self.save(path)
+        image_folder.refuse(unreadable)
+
+    def _pixels(self, images: Mapping[bytes, Image], unreadable: dict[Path, DataError]) -> dict[bytes, Images]:
+        """Read those that are files; what cannot be read goes to the unreadable ones."""
+        pixels = {}
+        for key, image in images.items():
+            try:
+                pixels[key] = image_folder.read_one(image, self.side) if isinstance(image, Path) else image
+            except DataError as error:
+                assert isinstance(image, Path)
+                unreadable[image] = error
+        return pixels
 
     def of(self, fingerprints: Sequence[bytes]) -> Features:
         """Return the features of images, (N, WIDTH), which must all be there."""
         rows = [self.rows[key] for key in fingerprints]
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, WIDTH), np.float32)
-
-
-def _pixels(images: Sequence[Image], side: int) -> Images:
-    """Read or stack images."""
-    files = [image for image in images if isinstance(image, Path)]
-    if files:
-        return image_folder.read(files, side)
-    return np.stack([image for image in images if not isinstance(image, Path)])
 
 
 def fingerprint(image: Image) -> bytes:
@@ -263,6 +275,19 @@ def fingerprint(image: Image) -> bytes:
     except OSError as error:
         raise DataError(f"{shown(image)} cannot be read ({reason(error)}): mend it or leave it out.") from None  # type: ignore[arg-type]
     return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def fingerprints(images: Sequence[Image]) -> list[bytes]:
+    """Return those of images; DataError names the files that cannot be read."""
+    found, unreadable = [], dict[Path, DataError]()
+    for image in images:
+        try:
+            found.append(fingerprint(image))
+        except DataError as error:
+            assert isinstance(image, Path)
+            unreadable[image] = error
+    image_folder.refuse(unreadable)
+    return found
 
 
 def pictures_of(data: Dataset) -> list[Image]:

@@ -1,6 +1,6 @@
 """Probabilities of each sample by a model that was trained without it: what a label is to be judged by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset, Labels
-from dipsop.classification.trainer import Trainer
+from dipsop.classification.trainer import Epoch, Step, Trainer
 
 FOLDS = 5
 
 
-def probabilities(
+def steps(
     data: Dataset, config: TrainConfig, device: torch.device, stop: Callable[[], bool] | None = None
-) -> NDArray[np.float32] | None:
+) -> Generator[Step, None, NDArray[np.float32] | None]:
     """Train as many models as there are folds, each on the other folds.
 
     Parameters
@@ -27,6 +27,11 @@ def probabilities(
     device : torch.device
     stop : callable or None
         Asked before every step: true ends it.
+
+    Yields
+    ------
+    Step
+        After every step of every model.
 
     Returns
     -------
@@ -39,10 +44,22 @@ def probabilities(
     untested = replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0])
     for k in range(FOLDS):
         trainer = Trainer(untested.at(np.flatnonzero(fold != k)), config, device)
-        for _ in trainer.epochs(stop):
-            pass
+        for done in trainer.steps(stop):
+            if not isinstance(done, Epoch):
+                yield done
         if trainer.epochs_done < config.epochs:
             return None
         unseen = torch.from_numpy(data.images[fold == k])
         out[fold == k] = trainer.network.probabilities(unseen).cpu().numpy()
     return out
+
+
+def probabilities(data: Dataset, config: TrainConfig, device: torch.device) -> NDArray[np.float32]:
+    """Return what `steps` comes to."""
+    going = steps(data, config, device)
+    while True:
+        try:
+            next(going)
+        except StopIteration as end:
+            result: NDArray[np.float32] = end.value
+            return result

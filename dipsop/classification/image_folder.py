@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -147,19 +147,30 @@ def read(paths: Sequence[Path], side: int) -> Images:
     unreadable: dict[Path, DataError] = {}
     for k, path in enumerate(paths):
         try:
-            with _opened(path) as image:
-                image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded smaller, ten times as fast
-                upright = _rgb(ImageOps.exif_transpose(image))
-                out[k] = np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+            out[k] = read_one(path, side)
         except DataError as error:
             unreadable[path] = error
+    refuse(unreadable)
+    return out
+
+
+def read_one(path: Path, side: int) -> Images:
+    """Read one of them, (3, side, side)."""
+    with _opened(path) as image:
+        image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded smaller, ten times as fast
+        upright = _rgb(ImageOps.exif_transpose(image))
+        square = ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def refuse(unreadable: Mapping[Path, DataError]) -> None:
+    """Raise a DataError that names the files that cannot be read, if there are any."""
     if len(unreadable) > 1:  # all in one sentence, to be mended in one go
         some = ", ".join(shown(path) for path in list(unreadable)[:MOST_NAMED])
         more = f" and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
         raise DataError(f"{len(unreadable)} images cannot be read, {some}{more}: mend them or leave them out.")
     for alone in unreadable.values():
         raise alone
-    return out
 
 
 def thumbnail(path: Path, side: int) -> Image.Image:
@@ -177,7 +188,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:  # of AVIF: Runtime
         why = reason(error) if isinstance(error, OSError) else "damaged or no image"
         raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None
 

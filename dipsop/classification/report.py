@@ -36,8 +36,10 @@ def score(s: Scores) -> Scores:
     return scores
 
 
-def doubt(s: Scores, probabilities: Scores, given: Labels) -> Scores:
+def doubt(s: Scores, probabilities: Scores, given: Labels, trusted: NDArray[np.bool_] | None = None) -> Scores:
     """Place of each label, (N,), from 1, the least suspect, to N: by ‖s‖₁, ties by how little the network believes it.
+
+    What a person has decided is not doubted: its place is 0.
 
     Parameters
     ----------
@@ -46,12 +48,14 @@ def doubt(s: Scores, probabilities: Scores, given: Labels) -> Scores:
     probabilities : (N, C)
         What the network says.
     given : (N,)
+    trusted : (N,) or None
+        On which labels a person decided.
     """
     each = np.arange(len(given))
     order = np.lexsort((-probabilities[each, given], score(s)))
     places: Scores = np.empty(len(given))
     places[order] = each + 1
-    return places
+    return places if trusted is None else np.where(trusted, 0, places)
 
 
 def auroc(scores: Scores, wrong: NDArray[np.bool_]) -> float:
@@ -81,13 +85,18 @@ def average_precision(scores: Scores, wrong: NDArray[np.bool_]) -> float:
 
 
 def suspects(
-    s: Scores, probabilities: Scores, given: Labels, classes: tuple[str, ...], names: list[str]
+    s: Scores,
+    probabilities: Scores,
+    given: Labels,
+    classes: tuple[str, ...],
+    names: list[str],
+    trusted: NDArray[np.bool_] | None = None,
 ) -> list[Suspect]:
     """Rank all samples by the doubt about their labels.
 
     Parameters
     ----------
-    s, probabilities, given
+    s, probabilities, given, trusted
         As `doubt` takes them.
     classes : C names
     names : N names of the samples
@@ -99,7 +108,9 @@ def suspects(
         cleaned = -s  # y − s, the labels without what was found wrong with them
         cleaned[each, given] += 1
         suggested = (probabilities + cleaned).argmax(1)
-    order = np.argsort(-doubt(s, probabilities, given))
+    if trusted is not None:
+        suggested = np.where(trusted, given, suggested)
+    order = np.argsort(-doubt(s, probabilities, given, trusted), kind="stable")
     return _listed(order, names, classes, given, suggested, scores, believed)
 
 

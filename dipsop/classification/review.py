@@ -32,11 +32,11 @@ PARTS = ("page.html", "page.css", "state.js", "list.js", "decide.js", "pairs.js"
 IN_PAGE = 1000  # pictures within the page: some megabytes
 CHUNK = 500  # pictures in each file beside it
 FROM_FILES = 2000  # whole pictures, read once more; of all others there is what the network saw
-PACKING = 4e-4  # seconds for a small picture
+PACKING, READING = 4e-4, 4e-3  # seconds for a small picture, and to read it from a photograph of a megapixel
 SIDE, SMALL = 192, 64  # pixels of a picture that is read once more, and of another, at most
 
 
-def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -> None:
+def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, commands: Sequence[str] = ()) -> None:
     """Write the page, and what lies beside it.
 
     Parameters
@@ -49,6 +49,8 @@ def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -
         Their images; those that have not been read come from their files.
     source : str
         What the data was asked for by.
+    commands : sequence of str
+        What goes on from the corrections, as it is shown at the page's end.
 
     Raises
     ------
@@ -63,21 +65,28 @@ def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -
     for number, chunk in enumerate(_chunks(pictures)):
         make_folder(beside)
         write_atomically(beside / f"{number}.js", f"pictures({number},{_as_script(chunk)})\n".encode())
-    write_atomically(folder / PAGE, _page(_content(folder, listed, data, source), inside).encode())
+    write_atomically(folder / PAGE, _page(_content(folder, listed, data, source, commands), inside).encode())
 
 
 def seconds(data: Dataset, loading: float) -> float:
     """Roughly how long writing the page takes, where reading all images took `loading` seconds."""
-    read_again = 0.0 if data.paths is None else min(1.0, FROM_FILES / len(data.paths))
-    return read_again * loading + PACKING * len(data.given)
+    count = len(data.given)
+    if data.paths is None:
+        return PACKING * count
+    if not data.images.size:  # not read so far
+        return (PACKING + READING) * count
+    return min(1.0, FROM_FILES / count) * loading + PACKING * count
 
 
-def _content(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str) -> dict[str, Any]:
+def _content(
+    folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, commands: Sequence[str]
+) -> dict[str, Any]:
     """All but the pictures, as columns."""
     number = {name: k for k, name in enumerate(data.classes)}
     content = {
         "version": 1,
         "data": source,
+        "commands": list(commands),
         "home": None if data.paths is None else _way_home(folder),
         "in_page": IN_PAGE,
         "chunk": CHUNK,

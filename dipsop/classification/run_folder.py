@@ -32,6 +32,7 @@ from dipsop.files import exists, make_folder, reason, save_figure, save_json, sh
 
 CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
 CURVES, SUSPECTS, SUMMARY, FEATURES = "curves.png", "labels.csv", "summary.json", "features.npz"
+FILES = (CONFIG, LABELS, CHECKPOINT, METRICS, CURVES, SUSPECTS, SUMMARY, FEATURES)
 
 
 def is_begun(folder: Path) -> bool:

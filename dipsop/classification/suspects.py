@@ -1,6 +1,6 @@
 """Which labels of a training are suspect, and what there is to say of the list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from dipsop.classification import held_out, report
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.posterior import of_given, posterior
-from dipsop.classification.trainer import Trainer
+from dipsop.classification.trainer import Step, Trainer
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Found:
     figures: dict[str, Any]
 
 
-def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Found | None:
+def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Generator[Step, None, Found | None]:
     """Rank every label: by models that have not seen it where that is cheap, else by (u, v).
 
     Parameters
@@ -31,7 +31,12 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Found | N
     data : Dataset
         What it was trained on.
     stop : callable
-        Asked between models.
+        Asked before every step.
+
+    Yields
+    ------
+    Step
+        Of the models that have not seen a label.
 
     Returns
     -------
@@ -41,10 +46,10 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Found | N
     looks_wrong: float | None = None
     error = None
     if trainer.config.network == "pretrained":
-        probabilities = held_out.probabilities(data, trainer.config, trainer.device, stop)
+        probabilities = yield from held_out.steps(data, trainer.config, trainer.device, stop)
         if probabilities is None:
             return None
-        # What a person has decided is not doubted again, and says nothing about the others: it was no random choice.
+        # What a person has decided says nothing about the others: it was no random choice.
         open_ = np.ones(len(data.given), bool) if data.trusted is None else ~data.trusted
         true = np.eye(len(data.classes))[data.given]
         if open_.any():
@@ -57,8 +62,9 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Found | N
     else:
         s = trainer.explained()
         probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-        listed = report.suspects(s, probabilities, data.given, data.classes, data.names)
-        looks_wrong, scores = sum(suspect.wrong for suspect in listed), report.doubt(s, probabilities, data.given)
+        listed = report.suspects(s, probabilities, data.given, data.classes, data.names, data.trusted)
+        looks_wrong = sum(suspect.wrong for suspect in listed)
+        scores = report.doubt(s, probabilities, data.given, data.trusted)
     figures = {"labels": len(listed), "looks_wrong": looks_wrong, "looks_wrong_error": error}
     if data.true is not None:
         wrong = data.true != data.given

@@ -172,11 +172,14 @@ def classify(
     _refuse(
         "--human-labels", human_labels is not None and not noise.startswith("human:"), "It goes with --noise human:SET."
     )
-    if data in FETCHED:
-        refuse(context, ("size", "test_fraction"), "It goes with your own images: CIFAR has its own.")
     _refuse("--fetch", fetch and data not in FETCHED, "It goes with --data cifar10 or --data cifar100.")
     _refuse("--rate-u", rate_u is not None and not with_uv, "It goes with --method sop or sop+: others have no u.")
     _refuse("--rate-v", rate_v is not None and not with_uv, "It goes with --method sop or sop+: others have no v.")
+    if given(context).keys() & {"size", "test_fraction"}:
+        from dipsop.classification import sources
+
+        if sources.is_cifar(data):
+            refuse(context, ("size", "test_fraction"), "It goes with your own images: CIFAR has its own.")
     from dipsop.commands.training import follow
     from dipsop.jobs.classify import ClassifyJob
 

@@ -1,6 +1,7 @@
 """One training run, from the labelled images to the list of suspect labels."""
 
 import math
+import shlex
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext
@@ -142,9 +143,10 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     pictures = data = yield from _data(job, recipe, me)
     loading = time.monotonic() - start
     config = settings.settled(job, recipe, data, me.world)
-    size = data.images.shape[-1]
+    size = side = data.images.shape[-1]
     if recipe == "pretrained":
         size = settings.side(job, data)
+        side = side or size
         seen = yield from look(data, size, job.out / run_folder.FEATURES, job.made_before, me.device, stop)
         if seen is None:
             yield Stopped(completed=0, of=config.epochs)
@@ -162,6 +164,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         "human_labels": job.human_labels and str(job.human_labels),
         "corrections": [str(path) for path in job.corrections],
         "size": size,
+        "side": side,
         "classes": list(data.classes),
         "recipe": recipe,
         "features": features.NETWORK if recipe == "pretrained" else None,
@@ -176,9 +179,10 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     elif me.rank == 0:
         run_folder.begin(job.out, about, data)
     yield Begun(steps=config.epochs)
-    stopped = yield from _train(job, trainer, epochs, TimeLeft(trainer, review.seconds(pictures, loading)), me, stop)
+    left = TimeLeft(trainer, review.seconds(pictures, loading))
+    stopped = yield from _train(job, trainer, epochs, left, me, stop)
     if not stopped:
-        stopped = yield from _finish(job, trainer, data, pictures, epochs, me, stop)
+        stopped = yield from _finish(job, trainer, data, pictures, epochs, left, me, stop)
     if stopped:
         yield Stopped(completed=len(epochs), of=config.epochs)
 
@@ -254,10 +258,17 @@ def _train(
 
 
 def _finish(
-    job: ClassifyJob, trainer: Trainer, data: Dataset, pictures: Dataset, epochs: list[Epoch], me: Process, stop: Stop
+    job: ClassifyJob,
+    trainer: Trainer,
+    data: Dataset,
+    pictures: Dataset,
+    epochs: list[Epoch],
+    left: TimeLeft,
+    me: Process,
+    stop: Stop,
 ) -> Generator[Event, None, bool]:
     """Write the list and the summary; the headline is the last epoch. Returns whether `stop()` came before."""
-    found = suspects.find(trainer, data, stop)
+    found = yield from _judged(suspects.find(trainer, data, stop), left)
     if me.any(stop() or found is None) or found is None:
         return True
     yield Saving()
@@ -266,12 +277,37 @@ def _finish(
         run_folder.write_metrics(job.out, epochs)
         run_folder.write_curves(job.out, epochs)
         run_folder.write_suspects(job.out, found.listed)
-        review.write(job.out, found.listed, pictures, job.data)
+        review.write(job.out, found.listed, pictures, job.data, _next_commands(job, pictures))
         save_json(job.out / run_folder.SUMMARY, summary)
         yield Written(job.out / run_folder.SUSPECTS)
         yield Written(job.out / review.PAGE)
         yield Done(summary)
     return False
+
+
+def _judged(
+    finding: Generator[Step, None, suspects.Found | None], left: TimeLeft
+) -> Generator[Event, None, suspects.Found | None]:
+    """What is found in the end; meanwhile, how far it is."""
+    while True:
+        try:
+            left.see(next(finding))
+        except StopIteration as end:
+            found: suspects.Found | None = end.value
+            return found
+        yield Underway(left.done, left.seconds, "the list")
+
+
+def _next_commands(job: ClassifyJob, pictures: Dataset) -> list[str]:
+    """What a person may do with the corrections, which come after those that were there before."""
+    noise = [] if job.noise == "none" else ["--noise", job.noise, "--seed", str(job.seed)]
+    human = [] if job.human_labels is None else ["--human-labels", str(job.human_labels)]
+    files = [*map(str, job.corrections), "corrections.csv"]
+    said = [part for file in files for part in ("--corrections", file)]
+    commands = [["dipsop", "classify", "--data", job.data, *noise, *human, *said, "--out", "AGAIN"]]
+    if pictures.paths is not None:
+        commands.append(["dipsop", "relabel", job.data, *files, "--out", "CORRECTED"])
+    return [shlex.join(command) for command in commands]
 
 
 def _summary(job: ClassifyJob, config: TrainConfig, data: Dataset, epochs: list[Epoch], device: str) -> dict[str, Any]:

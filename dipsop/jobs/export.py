@@ -56,8 +56,7 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
     """
     if job.to in SUFFIXES:
         check_suffix(job.out, SUFFIXES[job.to])
-        own = (run_folder.CONFIG, run_folder.LABELS, run_folder.CHECKPOINT, run_folder.SUSPECTS, run_folder.SUMMARY)
-        check_apart([job.run / name for name in own], [job.out])
+        check_apart([job.run / name for name in run_folder.FILES], [job.out])
     report = {"out": str(job.out)}
     match job.to:
         case "cleanlab":
@@ -76,17 +75,11 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
                 yield Written(job.out / name)
         case model_format:
             from dipsop.classification import model_file
-            from dipsop.classification.classifier import FeatureClassifier
             from dipsop.jobs import trained
 
             pack = model_file.as_safetensors if model_format == "safetensors" else model_file.as_onnx
             model = trained.load(job.run, "cpu", "float32")
-            if isinstance(model.classifier, FeatureClassifier):
-                raise DataError(
-                    f"The model of {shown(job.run)} stands on features of another network, which is not exported: "
-                    "train with --network fast."
-                )
-            yield from _written(job.out, pack(model.classifier, model.network, model.classes, model.size))
+            yield from _written(job.out, pack(model.whole(), model.network, model.classes, model.size))
     yield Done(report)
 
 

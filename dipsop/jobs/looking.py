@@ -38,7 +38,7 @@ def look(
     """
     kept = features.Kept(side)
     images = features.pictures_of(data)
-    fingerprints = [features.fingerprint(image) for image in images]
+    fingerprints = features.fingerprints(images)
     if made_before is not None:
         kept.add(made_before)
         if not kept.rows.keys() & set(fingerprints):

@@ -2,6 +2,7 @@
 
 import time
 
+from dipsop.classification.held_out import FOLDS
 from dipsop.classification.trainer import Epoch, Step, Trainer
 
 WARM_UP = 2  # steps that are slower than those that follow
@@ -26,6 +27,8 @@ class TimeLeft:
 
     def __init__(self, trainer: Trainer, listing: float) -> None:
         self._all = trainer.config.epochs * trainer.steps_per_epoch
+        if trainer.config.network == "pretrained":  # then as many models judge, each trained on the other folds
+            self._all *= FOLDS
         self._tests_left = trainer.config.epochs - trainer.epochs_done
         views = 2 if trainer.config.method == "sop+" else 1
         self._seen_in_a_step = trainer.share_batch * trainer.config.shares * views
@@ -40,7 +43,7 @@ class TimeLeft:
     @property
     def done(self) -> float:
         """Share of the steps that are done."""
-        return self._steps / self._all
+        return min(1.0, self._steps / self._all)
 
     def see(self, event: Step | Epoch) -> None:
         """Take the time of what was done since the last one."""
@@ -61,4 +64,5 @@ class TimeLeft:
         step = self._spent / self._timed if self._timed else min(self._cold, default=0.0)
         look = FORWARD * step / self._seen_in_a_step  # at one image
         test = self._tests * look if self._test_seconds is None else self._test_seconds
-        return (self._all - self._steps) * step + self._tests_left * test + 2 * self._images * look + self._listing
+        steps = max(0, self._all - self._steps)
+        return steps * step + self._tests_left * test + 2 * self._images * look + self._listing

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dipsop.classification import features, run_folder
-from dipsop.classification.classifier import Classifier, FeatureClassifier, classifier
+from dipsop.classification.classifier import Classifier, FeatureClassifier, PretrainedClassifier, classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Images
 from dipsop.compute import DeviceName, Dtype, pick_device
@@ -23,13 +23,21 @@ class Trained:
     network: str
     classes: tuple[str, ...]
     size: int  # side of an image in pixels
+    seen_at: int  # the side at which features are made: smaller images are enlarged to it
     sees: features.FeatureNetwork | None  # what makes the features that the classifier takes, where it takes features
+
+    def whole(self) -> Classifier | PretrainedClassifier:
+        """Return the model of images, float32 (N, 3, size, size) in [0, 1], in one."""
+        if isinstance(self.classifier, Classifier):
+            return self.classifier
+        assert self.sees is not None
+        return PretrainedClassifier(self.sees, self.classifier, self.seen_at).eval()
 
     def probabilities(self, images: Images) -> Tensor:
         """Return the probabilities (N, classes) of images, uint8 (N, 3, size, size)."""
         if self.sees is None:
             return self.classifier.probabilities(torch.from_numpy(images))
-        seen = features.look(self.sees, images, self.size).astype("float32")
+        seen = features.look(self.sees, images, self.seen_at).astype("float32")
         return self.classifier.probabilities(torch.from_numpy(seen))
 
 
@@ -51,7 +59,7 @@ def load(run: Path, device: DeviceName, dtype: Dtype | None = None) -> Trained:
     config = run_folder.load_config(run)
     state, _ = run_folder.load_checkpoint(run)
     try:
-        classes, size, train = tuple(config["classes"]), config["size"], TrainConfig(**config["train"])
+        classes, seen_at, train = tuple(config["classes"]), config["size"], TrainConfig(**config["train"])
         picked = pick_device(device)
         model = classifier(train.network, len(classes), dtype or train.dtype, picked)
         model.load_state_dict(state["network"])
@@ -61,4 +69,4 @@ def load(run: Path, device: DeviceName, dtype: Dtype | None = None) -> Trained:
     if of_features and config.get("features") != features.NETWORK:
         raise DataError(f"{shown(run)} needs features that this version does not make: train anew.")
     sees = features.FeatureNetwork(picked) if of_features else None
-    return Trained(model.eval(), train.network, classes, size, sees)
+    return Trained(model.eval(), train.network, classes, config.get("side", seen_at), seen_at, sees)

@@ -27,7 +27,11 @@ function undo() {
   const [i, before] = last;
   if (before) decided.set(i, before); else decided.delete(i);
   remember();
-  if (!view.includes(i)) { $("filters").reset(); filter(); }
+  if (!view.includes(i)) { // not reset(), whose listener comes later and goes to the first
+    for (const choice of $("filters").querySelectorAll("select")) choice.selectedIndex = 0;
+    filter();
+    drawPairs();
+  }
   go(view.indexOf(i));
   drawCount();
   say(`${i + 1} is as before.`);

@@ -7,9 +7,7 @@ function begin() {
   const where = RUN.data.replace(/[\\/]+$/, "");
   document.title = `Labels to look at: ${where}`;
   $("about").textContent = `${where}: ${count} images, ${RUN.classes.length} classes, the most suspect label first`;
-  $("commands").textContent =
-    `dipsop classify --data ${RUN.data} --corrections corrections.csv --out AGAIN` +
-    (RUN.home === null ? "" : `\ndipsop relabel ${RUN.data} corrections.csv --out CORRECTED`);
+  $("commands").textContent = RUN.commands.join("\n");
   options($("given"), "any");
   options($("suggested"), "any");
   options($("others"), "any class …");
