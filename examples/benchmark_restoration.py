@@ -42,7 +42,7 @@ import dipsop
 from dipsop.compute import tune_process
 from dipsop.pictures import images, noise
 from dipsop.pictures.quality import Array, psnr
-from dipsop.restoration.config import RANDOM_START_STEPS, Config
+from dipsop.restoration.config import DEMO, RANDOM_START_STEPS, Config
 
 FRAME = 8  # pixels left out on each side for "inner"
 MOST_PSNR = 99.0  # a picture that is the truth, bit for bit
@@ -59,12 +59,10 @@ STROKES = {
     "soft-scratches": "the same, soft-edged and half-transparent",
 }
 QUICK = cast(dipsop.HeldOut, dipsop.PRESETS["quick"])
-DIP = cast(dipsop.WholeImage, dipsop.PRESETS["dip"])
 FITS: dict[str, Config] = {
     **{f"ours:{name}": config for name, config in dipsop.PRESETS.items()},
     "ours:random-start": replace(QUICK, pretrained=False, steps=RANDOM_START_STEPS),
-    "DIP-l2": replace(DIP, loss="squared", alpha=0.0),
-    "DIP-l1": replace(DIP, loss="absolute", alpha=0.0),
+    **{name: DEMO[name] for name in ("DIP-l2", "DIP-l1")},
 }
 METHODS = [
     *(*(name for name in RIVALS if name != "PD-Denoising"), "DIP-l2*1", "DIP-l1*1"),

@@ -1,8 +1,10 @@
 """A training that can go on: what train_start.py, train_look.py and train_marks.py have in common."""
 
 import copy
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,6 +14,9 @@ from dipsop.optimizers import Optimizer
 from dipsop.restoration.predictor import load_weights, save_weights
 
 MOST_GRADIENT = 0.5  # its norm
+SECONDS_BETWEEN_SAVES = 60
+LEAST = 0.01  # of the rate, at the end
+STEPS_AHEAD = 50  # that a GPU is given before it is asked for a number: else it is given minutes, and no clock tells
 
 
 class Course:
@@ -67,6 +72,32 @@ class Course:
             state = {**parts, "optimizer": self.optimizer.state(), "steps": self.steps, "seconds": self.seconds}
             torch.save(state, temporary)
             temporary.replace(self.checkpoint)
+
+    def train(self, step: Callable[[float], Tensor], seconds: float, lr: float, out: Path, held: float) -> None:
+        """Take steps for so many seconds more; as it goes, everything is written, and the mean of what they say.
+
+        Parameters
+        ----------
+        step : callable
+            Takes one at the rate that it is given, by `learn`, and returns what is to be said of it.
+        seconds, lr : float
+        out : Path
+            For the mean weights.
+        held : float in [0, 1)
+            For which share of the time the rate is `lr`; then it falls.
+        """
+        start, saved, before, said = time.monotonic(), 0.0, self.seconds, list[Tensor]()
+        while (now := time.monotonic() - start) < seconds:
+            said.append(step(lr * min(1, (1 - now / seconds) / (1 - held) + LEAST)))
+            if self.steps % STEPS_AHEAD == 0:
+                float(said[-1])
+            self.seconds = before + now
+            if now > saved + SECONDS_BETWEEN_SAVES:
+                saved = now
+                self.save(out)
+                print(f"{self.steps} steps, {self.seconds:.0f} s: {fmean(map(float, said)):.4f}", flush=True)
+                said.clear()
+        self.save(out)
 
     def learn(self, loss: Tensor, lr: float) -> None:
         """Take a step down the loss, and the weights into their running mean."""

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ import dipsop
 from dipsop.compute import DeviceName, tune_process
 from dipsop.pictures import images, noise
 from dipsop.pictures.quality import psnr
+from dipsop.restoration.config import DEMO
 
 EVERY = 5  # steps between comparisons with the truth
 PLAIN_TO_SEE = 0.1  # a corrupted value that is off by less is not looked for in the share found
@@ -36,8 +37,7 @@ CORRUPTIONS = [
     *("salt-and-pepper:0.3", "salt-and-pepper:0.5", "salt-and-pepper:0.7"),
     *("random-valued:0.1", "random-valued:0.3", "random-valued:0.5"),
 ]
-DIP = cast(dipsop.WholeImage, dipsop.PRESETS["dip"])
-METHODS = {"dip": DIP, "DIP-l1": replace(DIP, loss="absolute", alpha=0.0)}
+METHODS = {name: DEMO[name] for name in ("dip", "DIP-l1")}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, metavar="KIND:FRACTION")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--steps", type=int, default=DIP.steps)
+    parser.add_argument("--steps", type=int, default=DEMO["dip"].steps)
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
     parser.add_argument("--device", choices=get_args(DeviceName), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of deep_image_prior.json")
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ProcessPoolExecutor(a.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for one in pool.map(partial(run, device=a.device), *zip(*tasks, strict=True)) if tasks else ():
             runs.append(one)
-            header = {"command": sys.argv, **machine(), "config": asdict(DIP)}
+            header = {"command": sys.argv, **machine(), "config": asdict(DEMO["dip"])}
             record.write_text(json.dumps(header | {"runs": [asdict(r) for r in runs]}, indent=1) + "\n")
             said = f"{one.picture} {one.corruption} seed {one.seed} {one.method}"
             print(f"{said}: peak {one.peak:.2f}, final {one.final:.2f}", flush=True)

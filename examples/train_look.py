@@ -9,8 +9,7 @@ checkpoint if there is one, or from the weights at --out.
 """
 
 import argparse
-import math
-import time
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -112,25 +111,11 @@ def course(checkpoint: Path | None, weights: Path) -> Course:
     return Course(look, Adam, checkpoint, weights, warmup=WARMUP, averaging=AVERAGING)
 
 
-def step(course: Course, rounds: Rounds, lr: float) -> float:
+def step(course: Course, rounds: Rounds, lr: float) -> Tensor:
     """Take one step; returns the loss."""
     value = loss(course.network, rounds.draw())
     course.learn(value, lr)
-    return float(value.detach())
-
-
-def train(rounds: Rounds, course: Course, seconds: float, lr: float, out: Path) -> None:
-    """Train for so many seconds more; the rate falls over the last half of them. Everything is written as it goes."""
-    start, saved, before, mean = time.monotonic(), 0.0, course.seconds, math.nan
-    while (now := time.monotonic() - start) < seconds:
-        value = step(course, rounds, lr * min(1, 2 * (1 - now / seconds) + 0.01))
-        mean = value if math.isnan(mean) else 0.99 * mean + 0.01 * value
-        course.seconds = before + now
-        if now > saved + 120:
-            saved = now
-            course.save(out)
-            print(f"{course.steps} steps, {course.seconds:.0f} s: loss {mean:.4f}", flush=True)
-    course.save(out)
+    return value.detach()
 
 
 @torch.no_grad()
@@ -161,7 +146,8 @@ def main() -> None:
     files = sorted(a.rounds.glob("*.npz"))
     held_back = files[::HELD_BACK]
     training = course(a.checkpoint, a.out)
-    train(Rounds(sorted({*files} - {*held_back}), a.seed), training, 60 * a.minutes, a.lr, a.out)
+    one = functools.partial(step, training, Rounds(sorted({*files} - {*held_back}), a.seed))
+    training.train(one, 60 * a.minutes, a.lr, a.out, held=1 / 2)
     for last in (False, True):
         print(compared(training.average, Rounds(held_back, 0), last))
 

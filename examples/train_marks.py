@@ -316,24 +316,6 @@ def step(course: Course, lessons: Lessons, lr: float) -> Tensor:
     return value.detach()
 
 
-def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
-    """Train for so many seconds more; the rate falls over the last two thirds. Everything is written as it goes."""
-    start, saved, before = time.monotonic(), 0.0, course.seconds
-    total, count = torch.zeros((), device=lessons.device), 0
-    while (now := time.monotonic() - start) < seconds:
-        total += step(course, lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.01))
-        count += 1
-        course.seconds = before + now
-        if course.steps % 50 == 0:
-            float(total)  # else a GPU is given steps for minutes ahead, and the clock says nothing
-        if now > saved + 30:
-            saved = now
-            course.save(out)
-            print(f"{course.steps} steps, {course.seconds:.0f} s: loss {float(total) / count:.5f}", flush=True)
-            total, count = torch.zeros_like(total), 0
-    course.save(out)
-
-
 def main() -> None:
     """Pack, or train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -359,7 +341,8 @@ def main() -> None:
     begin = time.monotonic()
     lessons = Lessons(a.pictures, device, a.processes, a.layers)
     print(f"drawn in {time.monotonic() - begin:.0f} s", flush=True)
-    train(lessons, course(a.checkpoint, a.out, device), 60 * a.minutes, a.lr, a.out)
+    training = course(a.checkpoint, a.out, device)
+    training.train(functools.partial(step, training, lessons), 60 * a.minutes, a.lr, a.out, held=1 / 3)
 
 
 if __name__ == "__main__":

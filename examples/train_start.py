@@ -14,15 +14,14 @@ What is learned is the task of a fit, and nothing of any one kind of corruption:
 that a detection distrusts, from the others, some of which are corrupted and trusted all the same. The share that is
 hidden, the kind of corruption and the errors of the detection are drawn anew for every crop. It trains for the time
 given, from its checkpoint, from the weights at --out if there is none, or from random ones; both are written anew every
-two minutes. Seed and data are fixed, how many steps fit into the time is not.
+minute. Seed and data are fixed, how many steps fit into the time is not.
 """
 
 import argparse
 import csv
+import functools
 import hashlib
-import math
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ import torch
 from course import Course
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from dipsop.compute import tune_process
 from dipsop.optimizers import Muon
@@ -110,7 +110,7 @@ class Lessons:
             noise.scratches_and_lettering(grey, seed=k)[1][..., 0] for k in range(40)
         ]
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return clean, y and trust, all in [0, 1], and 1 where a value is corrupted or hidden."""
         lessons = [self._lesson() for _ in range(self.batch)]
         clean, y, trust, hidden = (torch.from_numpy(np.stack(part)) for part in zip(*lessons, strict=True))
@@ -172,29 +172,15 @@ def course(checkpoint: Path | None, weights: Path) -> Course:
     return Course(predictor, Muon, checkpoint, weights, warmup=WARMUP, averaging=AVERAGING)
 
 
-def step(course: Course, lessons: Lessons, lr: float) -> float:
+def step(course: Course, lessons: Lessons, lr: float) -> Tensor:
     """Take one step; returns the error of what is predicted over that of the plain filling."""
     clean, y, trust, hidden = lessons.draw()
     prediction = course.network(y, trust)
     course.learn(loss(prediction, clean, hidden), lr)
     with torch.no_grad():
         off, filling_off = (((p - clean).abs() * hidden).sum() for p in (prediction.value, prediction.filling))
-        return float(off / filling_off)
-
-
-def train(lessons: Lessons, course: Course, seconds: float, lr: float, out: Path) -> None:
-    """Train for so many seconds more; the rate falls over the last two thirds. Everything is written as it goes."""
-    start, saved, before, mean = time.monotonic(), 0.0, course.seconds, math.nan
-    while (now := time.monotonic() - start) < seconds:
-        ratio = step(course, lessons, lr * min(1, 1.5 * (1 - now / seconds) + 0.005))
-        mean = ratio if math.isnan(mean) else 0.997 * mean + 0.003 * ratio
-        course.seconds = before + now
-        if now > saved + 120:
-            saved = now
-            course.save(out)
-            print(f"{course.steps} steps, {course.seconds:.0f} s: error {mean:.3f} of the filling's", flush=True)
-    course.save(out)
-    print(f"{course.steps} steps, {course.seconds:.0f} s: error {mean:.3f} of the filling's; wrote {out}")
+        ratio: Tensor = off / filling_off
+    return ratio
 
 
 def main() -> None:
@@ -211,7 +197,9 @@ def main() -> None:
     a = parser.parse_args()
     tune_process()
     torch.manual_seed(a.seed)
-    train(Lessons(pictures(a.photographs), a.seed), course(a.checkpoint, a.out), 60 * a.minutes, a.lr, a.out)
+    training = course(a.checkpoint, a.out)
+    one = functools.partial(step, training, Lessons(pictures(a.photographs), a.seed))
+    training.train(one, 60 * a.minutes, a.lr, a.out, held=1 / 3)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import before_after
@@ -169,7 +170,7 @@ def test_training_goes_on_from_its_checkpoint_and_writes_weights_that_a_fit_can_
     lessons = train_start.Lessons([[picture]], seed=0, crop=32, batch=1)
     out, checkpoint = tmp_path / "pretrained.npz", tmp_path / "start.pt"
     course = train_start.course(checkpoint, out)
-    train_start.train(lessons, course, seconds=0.5, lr=1e-3, out=out)
+    course.train(partial(train_start.step, course, lessons), seconds=0.5, lr=1e-3, out=out, held=1 / 3)
     went_on = train_start.course(checkpoint, out)
     assert went_on.steps == course.steps > 0
     for name in ("network", "average"):

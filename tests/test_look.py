@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import look_rounds
 import numpy as np
@@ -213,7 +214,7 @@ def test_a_look_goes_on_from_its_checkpoint_and_learns(tmp_path, small):
     out, checkpoint = tmp_path / "look.npz", tmp_path / "look.pt"
     course = train_look.course(checkpoint, out)
     before = train_look.loss(course.average, rounds.whole(last=True)[0])
-    train_look.train(rounds, course, 2, 1e-3, out)
+    course.train(partial(train_look.step, course, rounds), 2, 1e-3, out, held=1 / 2)
     again = train_look.course(checkpoint, out)
     assert again.steps > 0
     assert all(map(torch.equal, again.average.parameters(), course.average.parameters()))
