@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def application(host: str = "127.0.0.1", password: str | None = None, run: Path 
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(Guard, host=host, password=password)],
-        exception_handlers={NotThere: _refuse_404, TooLarge: _refuse_413, DipsopError: _refuse_422},
+        exception_handlers={NotThere: _refusing(404), TooLarge: _refusing(413), DipsopError: _refusing(422)},
     )
 
 
@@ -93,20 +93,8 @@ async def _sweep(tabs: Tabs) -> None:
         await run_in_threadpool(tabs.sweep)
 
 
-def _refusal(status: int, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, status)
-
-
-def _refuse_404(request: Request, error: Exception) -> Response:
-    return _refusal(404, error)
-
-
-def _refuse_413(request: Request, error: Exception) -> Response:
-    return _refusal(413, error)
-
-
-def _refuse_422(request: Request, error: Exception) -> Response:
-    return _refusal(422, error)
+def _refusing(status: int) -> Callable[[Request, Exception], Response]:
+    return lambda request, error: JSONResponse({"error": str(error)}, status)
 
 
 def _tabs(request: Request) -> Tabs:

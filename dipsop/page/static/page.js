@@ -205,7 +205,10 @@ async function start(again) {
   const picture = current();
   if (!picture || !options.valid()) return;
   await trying(async () => {
-    for (const layer of ["missed", "stay"]) await wire.paint(picture.key, layer, await brush.blob(layer));
+    // Both are drawn before the first is sent: meanwhile another picture, and its strokes, may be chosen.
+    const layers = ["missed", "stay"];
+    const drawn = await Promise.all(layers.map((layer) => brush.blob(layer)));
+    for (const [k, layer] of layers.entries()) await wire.paint(picture.key, layer, drawn[k]);
     touched = false;
     layDownBrush();
     await wire.start(picture.key, again ? againChoice() : options.choice());
