@@ -11,6 +11,7 @@ from dipsop.jobs import events, folder, restore
 from dipsop.jobs.folder import FolderJob
 from dipsop.jobs.job import RestoreJob, from_dict
 from dipsop.pictures import images
+from dipsop.pictures.picture import Picture
 from dipsop.restoration.fit import Step
 
 SMALL = dipsop.HeldOut(steps=5, rounds=2, crop=16, widths=(8, 8), flips=1)
@@ -67,6 +68,15 @@ def test_where_the_mask_is_known_no_lambda_is_told(here):
     assert done.report["effective_lambda"] is None
     *_, done = restore.run(job())
     assert done.report["effective_lambda"] > 0
+
+
+def test_what_was_rubbed_out_of_a_mask_is_none(here):
+    """An editor leaves it transparent, and of any colour."""
+    alpha = np.zeros((24, 32), np.uint8)
+    alpha[4:9, 5:11] = 255
+    images.save(Path("mask.png"), Picture(samples=np.full((24, 32, 3), 255, np.uint8), alpha=alpha))
+    *_, done = restore.run(job(mask=Path("mask.png")))
+    assert done.report["fraction_corrupted"] == pytest.approx(5 * 6 / (24 * 32))
 
 
 def test_of_many_pictures_every_one_ends_in_an_event(here, capsys):

@@ -247,6 +247,37 @@ def test_cmyk_becomes_rgb_as_was_said_where_nothing_is_found_too(here):
     assert load(here / "out.tif").notes == ()
 
 
+@pytest.mark.parametrize(
+    ("channels", "photometric", "extra", "alpha"),
+    [
+        (4, "rgb", ["unspecified"], False),
+        (5, "rgb", ["unspecified", "unspecified"], False),
+        (2, "minisblack", ["unspecified"], False),
+        (4, "rgb", ["unassalpha"], True),
+        (2, "minisblack", ["unassalpha"], True),
+    ],
+)
+def test_channels_that_pillow_leaves_out_are_told(tmp_path, channels, photometric, extra, alpha):
+    samples = np.random.default_rng(0).integers(0, 256, (8, 9, channels)).astype(np.uint8)
+    options = {"photometric": photometric, "planarconfig": "contig", "extrasamples": extra}
+    tifffile.imwrite(tmp_path / "a.tif", samples, **options)
+    picture = load(tmp_path / "a.tif")
+    assert (picture.alpha is not None) == alpha
+    assert any("more channels" in note for note in picture.notes) != alpha
+    if not alpha:
+        with pytest.raises(ImageError, match=r"more channels .*leave --strict out\.$"):
+            load(tmp_path / "a.tif", strict=True)
+
+
+def test_signed_samples_are_refused_and_white_at_0_is_turned_round(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 9), np.int8), photometric="minisblack")
+    with pytest.raises(ImageError, match="signed 8-bit samples"):
+        load(tmp_path / "a.tif")
+    shades = np.linspace(0, 1, 72, dtype=np.float32).reshape(8, 9)
+    tifffile.imwrite(tmp_path / "b.tif", shades, photometric="miniswhite")
+    assert np.array_equal(load(tmp_path / "b.tif").samples[..., 0], 1 - shades)
+
+
 def test_the_person_is_told_of_cmyk_in_a_folder(tmp_path, capsys):
     from dipsop.commands.display import follow_many
     from dipsop.commands.stopping import Stopping

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from dipsop.errors import ImageError
 from dipsop.pictures import exif
-from dipsop.pictures.picture import Picture, in_unit_range
+from dipsop.pictures.picture import Picture, in_unit_range, white
 from dipsop.pictures.pixels import Decoded, eight_bits, open_with_pillow, plausible_dpi, without_alpha
 from dipsop.pictures.refusals import check_size, refuse_kind, refuse_raw
 
 _DEEP_TYPES = (np.uint16, np.float16, np.float32, np.float64)
 _DNG_VERSION = 50706
 _SENSOR = (32803, 34892)  # photometric interpretations of raw files: colour filter array, linear raw
+_OWN_CHANNELS = {0: 1, 1: 1, 2: 3}  # of the photometric interpretations grey, from white or from black, and RGB
 _REDUCED = 1  # of the bits of NewSubfileType
 
 
@@ -85,6 +86,9 @@ class Pages:
             alpha = None if alpha is None else exif.turned(alpha, orientation)
         else:
             samples, alpha, profile, notes = self._eight_bits(page, profile)
+            more = page.samplesperpixel - samples.shape[2] - (alpha is not None)
+            if page.photometric in _OWN_CHANNELS and more > 0:  # Pillow says nothing of them
+                notes = (*notes, f"{self._name} holds more channels than its colours and an alpha, they are left out.")
         return Picture(
             samples=samples,
             alpha=alpha,
@@ -162,6 +166,8 @@ def _check_page(page: tifffile.TiffPage, name: str) -> None:
         check_size(page.tilewidth, page.tilelength, name)
     if page.imagedepth != 1:
         refuse_kind("a volume", name)
+    if np.max(page.bitspersample) <= 8 and page.sampleformat != 1:
+        refuse_kind("signed 8-bit samples", name)
     if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:
         raise ValueError("strips or tiles are missing, which the decoders would fill with zeros")
 
@@ -169,7 +175,7 @@ def _check_page(page: tifffile.TiffPage, name: str) -> None:
 def _deep(page: tifffile.TiffPage, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Decode 16-bit or float samples, not turned upright."""
     photometric, extra = page.photometric, tuple(page.extrasamples)
-    channels = {0: 1, 1: 1, 2: 3}.get(int(photometric))
+    channels = _OWN_CHANNELS.get(int(photometric))
     if channels is None:
         refuse_kind(f"{tifffile.PHOTOMETRIC(photometric).name} colours", name)
     if extra == (1,):
@@ -183,10 +189,10 @@ def _deep(page: tifffile.TiffPage, name: str) -> tuple[NDArray[Any], NDArray[Any
     if page.planarconfig == 2 and page.samplesperpixel > 1:
         array = np.moveaxis(array, 0, -1)
     samples, alpha = without_alpha(array.astype(array.dtype.newbyteorder("=")))
-    if photometric == 0 and samples.dtype == np.uint16:  # 0 is white in the file
-        samples = 65535 - samples
     if np.issubdtype(samples.dtype, np.floating) and not in_unit_range(samples):
         _refuse_range(samples, name)
+    if photometric == 0:  # 0 is white in the file
+        samples = white(samples.dtype) - samples
     return samples, alpha
 
 

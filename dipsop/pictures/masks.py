@@ -9,6 +9,7 @@ from dipsop.errors import ImageError
 from dipsop.files import shown
 from dipsop.pictures import images
 from dipsop.pictures.images import Picture
+from dipsop.pictures.picture import unit_values
 from dipsop.pictures.quality import Array
 
 
@@ -24,7 +25,7 @@ def load_truth(path: Path, observed: Picture) -> Array:
 
 
 def load_mask(path: Path, observed: Picture) -> tuple[NDArray[np.bool_], str]:
-    """Read a mask, as large as the picture; more than half of white is true.
+    """Read a mask, as large as the picture; more than half of white is true, if it is more than half opaque.
 
     Returns
     -------
@@ -40,6 +41,8 @@ def load_mask(path: Path, observed: Picture) -> tuple[NDArray[np.bool_], str]:
             f"{shown(path)} is {size(mask)}, the picture {size(observed)}: a mask must be as large as the picture."
         )
     white: NDArray[np.bool_] = mask.values > 0.5
+    if mask.alpha is not None:  # what was rubbed out in an editor is transparent, of whatever colour
+        white &= unit_values(mask.alpha)[..., None] > 0.5
     if channels == 1:
         white = white.max(2, keepdims=True)
     return np.broadcast_to(white, (height, width, channels)), mask.digest or ""

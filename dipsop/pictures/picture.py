@@ -108,10 +108,11 @@ def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_]) -
             f"expected values and a boolean where of shape {shape}, "
             f"got {values.shape} and {where.shape} of {where.dtype}"
         )
-    chosen = values[where]
-    if not np.isfinite(chosen).all():
+    if not np.isfinite(values, where=where, out=np.ones(shape, bool)).all():
         raise ValueError("expected finite values to put in, got NaN or infinity")
-    samples[where] = quantized(chosen, samples.dtype)
+    # Row by row: in float64 all of them are many times the picture.
+    for row, of_row, here in zip(samples, values, where, strict=True):
+        row[here] = quantized(of_row[here], samples.dtype)
 
 
 def native_samples(array: NDArray[Any]) -> NDArray[Any]:
@@ -132,7 +133,7 @@ def native_samples(array: NDArray[Any]) -> NDArray[Any]:
 
 def unit_values(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return samples of any type as float32 in [0, 1]."""
-    return (samples / np.float32(white(samples.dtype))).astype(np.float32)
+    return (samples / np.float32(white(samples.dtype))).astype(np.float32, copy=False)
 
 
 def white(dtype: np.dtype[Any]) -> int:
