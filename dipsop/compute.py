@@ -28,7 +28,7 @@ def tune_process() -> None:
     a short spin before sleeping three times, and nothing where none is.
 
     A step allocates some hundred megabytes and frees them again. Handing them back to the system every time, to have
-    them zeroed page by page in the next step, costs a twentieth of it; so all buffers are kept, up to half a gigabyte.
+    them zeroed page by page in the next step, costs a twentieth of it; so buffers are kept, until `release_memory`.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     with suppress(OSError, AttributeError, TypeError):  # another system's C library
@@ -37,8 +37,14 @@ def tune_process() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
 
 
+def release_memory() -> None:
+    """Hand buffers that are kept back to the system, where its C library can."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def pick_device(name: DeviceName) -> "torch.device":
-    """Return the device of that name; auto is the first there is of cuda, mps, cpu.
+    """Return the device of that name; auto is cuda where there is one, else cpu. On mps nothing was ever tested.
 
     Raises
     ------
@@ -49,7 +55,7 @@ def pick_device(name: DeviceName) -> "torch.device":
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, available in there.items() if available))
+        return torch.device("cuda" if there["cuda"] else "cpu")
     if not there[name]:
         raise DipsopError(f"PyTorch finds no {name} device on this machine: use --device auto or --device cpu.")
     return torch.device(name)

@@ -347,6 +347,8 @@ def test_bad_options_are_usage_errors(here: Path, capsys: pytest.CaptureFixture[
         (["noisy.png", "clean.png", "--out", "o", "--dask", "tcp://127.0.0.1:9", "--jobs", "2"], "--jobs"),
         (["noisy.png", "--out", "out.png", "--mask", "m.png", "--strength", "2"], "--strength"),
         (["noisy.png", "--out", "out.png", "--mask", "m.png", "--polarity", "salt"], "--polarity"),
+        (["noisy.png", "--out", "out.png", "--mask", "m.png", "--scratches"], "--scratches"),
+        (["noisy.png", "--out", "out.png", "--record", "new.json", "--time-limit", "9"], "--record"),
         *(
             (["noisy.png", "--out", "out.png", "--preset", preset, *option], option[0])
             for preset in ("dip", "paper")

@@ -50,6 +50,8 @@ def test_any_shape_comes_back_as_it_was(config, shape):
     image = np.random.default_rng(0).random(shape, dtype=np.float32)
     result = dipsop.restore(image, dataclasses.replace(config, steps=3))
     assert result.image.shape == result.sparse_corruption.shape == result.corrupted.shape == shape
+    assert result.image.flags.writeable
+    assert result.corrupted.flags.writeable
     assert np.isfinite(result.image).all()
     assert (result.steps, result.reason) == (3, "all steps taken")
 
@@ -271,6 +273,60 @@ def test_shared_corruption_finds_whole_pixels():
         assert found[~mask[..., :1]].mean() < 0.05
 
 
+def test_a_protected_channel_stays_when_its_pixel_is_found():
+    image, _ = random_valued(scene(), 0.2, seed=0, shared=True)
+    protected = np.broadcast_to(np.array([False, True, False]), image.shape)
+    config = HeldOut(steps=4, rounds=2, flips=1, shared_corruption=True)  # with a look: without, it clears the pixel
+    result = dipsop.restore(image, config, protected=protected)
+    assert result.corrupted[..., 0].any()
+    assert not result.corrupted[protected].any()
+    assert (result.image[protected] == image[protected]).all()
+
+
+def test_grey_stored_as_colour_is_restored_as_grey():
+    grey, _ = random_valued(scene(channels=1), 0.2, seed=0)
+    protected = np.zeros(grey.shape[:2], bool)
+    protected[5:9] = True
+    one = dipsop.restore(grey, SMALL_HELD_OUT, protected=protected)
+    three = dipsop.restore(np.repeat(grey, 3, 2), SMALL_HELD_OUT, protected=protected)
+    for name in ("image", "network_output", "sparse_corruption", "corrupted"):
+        np.testing.assert_array_equal(getattr(three, name), np.repeat(getattr(one, name), 3, 2))
+    # A mask of one channel is about colours, so there are some.
+    of_red = np.broadcast_to(np.array([True, False, False]), (*grey.shape[:2], 3))
+    filled = dipsop.restore(np.repeat(grey, 3, 2), SMALL_HELD_OUT, mask=of_red)
+    assert (filled.image[..., 1:] == grey).all()
+    assert (filled.image[..., 0] != grey[..., 0]).mean() > 0.9
+
+
+def test_a_mask_goes_with_a_grey_picture_and_lists_with_numbers():
+    grey = scene(channels=1)[..., 0]
+    mask = np.zeros(grey.shape, bool)
+    mask[10:14, 10:14] = True
+    assert (dipsop.restore(grey, SMALL_HELD_OUT, mask=mask).corrupted == mask).all()
+    result = dipsop.restore(grey.tolist(), SMALL_HELD_OUT, mask=mask)
+    assert result.image.shape == grey.shape
+
+
+def test_a_picture_of_four_channels_starts_from_the_shipped_weights():
+    clean = scene(64, 64, channels=4)
+    image, _ = random_valued(clean, 0.2, seed=0)
+    config = HeldOut(steps=2, rounds=1, flips=1)
+    known, unknown = (
+        psnr(dipsop.restore(image, dataclasses.replace(config, pretrained=start)).image, clean)
+        for start in (True, False)
+    )
+    assert known > unknown + 1
+
+
+def test_a_step_says_what_a_restoration_says():
+    image, _ = random_valued(scene(), 0.3, seed=0)
+    *_, last = dipsop.iter_restore(image, SMALL_HELD_OUT)
+    whole = last.restoration()
+    np.testing.assert_array_equal(last.image(), whole.image)
+    np.testing.assert_array_equal(last.corrupted(), whole.corrupted)
+    assert last.fraction_corrupted == pytest.approx(whole.corrupted.mean())
+
+
 def test_divergence_ends_the_run_with_a_sentence_that_names_step_and_rates():
     image, _ = random_valued(scene(), 0.3, seed=0)
     config = dataclasses.replace(
@@ -342,6 +398,7 @@ def test_lambda_is_none_where_the_mask_is_known():
         (HeldOut, "polarity", ["slat", ""], "one of both, salt, pepper"),
         (HeldOut, "flips", [0, 9], "1 to 8"),
         (HeldOut, "parts", [0, 1], "2 or more"),
+        (HeldOut, "parts", [257], "256 or fewer"),
         (HeldOut, "rounds", [0, -1], "1 or more"),
         (HeldOut, "first_rounds", [-1], "0 or more"),
         (HeldOut, "crop", [0], "1 or more"),

@@ -14,9 +14,12 @@ import pytest
 from command_line import listing, run, started, status
 
 from dipsop.errors import DipsopError
-from dipsop.jobs.folder import MADE_FROM
+from dipsop.jobs import folder, memory, worker
+from dipsop.jobs.folder import MADE_FROM, FolderJob
+from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.targets import beside, is_batch, targets
 from dipsop.pictures import images, noise
+from dipsop.restoration.config import PRESETS
 
 STEPS = ["--steps", "4", "--device", "cpu"]
 
@@ -165,6 +168,29 @@ def test_what_is_there_is_skipped_unless_told_otherwise(album, capsys):
     assert lines[1]["fraction_corrupted"] > 0
     assert status("restore", "album/a.png", "--out", "out", *STEPS, "--overwrite", "--quiet") == 0
     assert images.load(Path("out/a.png")).samples.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "at_once", "tasks", "count", "each"),
+    [
+        (None, None, 9, 4, 2.0),  # four cores, 8 GiB
+        (6 << 30, None, 9, 4, 1.5),
+        (4 << 30, None, 9, 2, 2.0),
+        (1 << 30, None, 9, 1, 1.0),
+        (6 << 30, 3, 9, 3, 2.0),
+        (2 << 30, 3, 9, 1, 2.0),
+        (6 << 30, None, 2, 2, 3.0),
+    ],
+)
+def test_processes_share_the_memory_that_may_be_taken(monkeypatch, given, at_once, tasks, count, each):
+    monkeypatch.setattr(worker, "cores", lambda: 4)
+    monkeypatch.setattr(memory, "free", lambda: int((8 << 30) / memory.SHARE) + 8)
+    one = RestoreJob(
+        source=Path("a"), out=Path("o"), preset="quick", config=PRESETS["quick"], device="cpu", memory=given
+    )
+    slots, job = folder._slots(FolderJob(pictures=[], each=one, at_once=at_once), tasks)
+    assert [threads for _, threads in slots] == [4 // count] * count
+    assert job.memory / 2**30 == pytest.approx(each, abs=0.01)
 
 
 def test_a_folder_gives_what_single_runs_give(album):

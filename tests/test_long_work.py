@@ -53,11 +53,19 @@ def test_a_fit_goes_on_from_a_saved_state_as_if_it_had_not_stopped(noisy, config
         if step.iteration == kept_after:
             save_state(tmp_path / "state", step.state())
     whole = step.restoration()
-    *_, last = iter_restore(noisy, config, state=load_state(tmp_path / "state"))
-    again = last.restoration()
-    for name in ("image", "network_output", "sparse_corruption", "corrupted"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
-    assert last.iteration == 9
+    state = load_state(tmp_path / "state")
+    for _ in range(2):  # a state that was gone on from is what it was
+        *_, last = iter_restore(noisy, config, state=state)
+        again = last.restoration()
+        for name in ("image", "network_output", "sparse_corruption", "corrupted"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+        assert last.iteration == 9
+
+
+def test_a_resumed_fit_knows_at_once_how_long_its_rounds_take(noisy):
+    steps = list(iter_restore(noisy, CONFIGS[0]))
+    first = next(iter_restore(noisy, CONFIGS[0], state=steps[-2].state()))
+    assert first._fit._view_seconds > 0
 
 
 def test_time_left_counts_down_to_nothing(noisy):

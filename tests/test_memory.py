@@ -1,5 +1,6 @@
 """Large pictures: pieces within a budget, no seams, and smaller pieces where memory turns out to be short."""
 
+import gc
 import json
 import re
 from dataclasses import replace
@@ -17,6 +18,8 @@ from dipsop.jobs.job import RestoreJob
 from dipsop.pictures import images, noise
 from dipsop.pictures.picture import Picture
 from dipsop.pictures.tiles import Canvas
+from dipsop.restoration.fit import Step
+from dipsop.restoration.held_out import HeldOutFit
 
 CPU = torch.device("cpu")
 SMALL = dipsop.HeldOut(steps=6, rounds=2, crop=16, widths=(8, 8), flips=1)
@@ -50,11 +53,14 @@ def test_pieces_cover_every_value_once_and_are_of_about_one_size(size, most_pixe
 
 def test_a_budget_makes_pieces_and_one_that_is_too_small_a_sentence():
     picture = Picture(samples=np.zeros((2000, 3000, 3), np.uint8))
-    assert memory.most_pixels(picture, 8 << 30, CPU, Path("a.png")) is None
-    pixels = memory.most_pixels(picture, 1 << 30, CPU, Path("a.png"))
+    quick, dip = dipsop.PRESETS["quick"], dipsop.PRESETS["dip"]
+    assert memory.most_pixels(picture, quick, 8 << 30, CPU, Path("a.png")) is None
+    pixels = memory.most_pixels(picture, quick, 1 << 30, CPU, Path("a.png"))
     assert memory.SMALLEST <= pixels < 6_000_000
+    # A whole-image fit keeps what all of its layers say.
+    assert memory.SMALLEST <= memory.most_pixels(picture, dip, 2 << 30, CPU, Path("a.png")) < pixels
     with pytest.raises(DipsopError, match=r"a\.png needs .* GiB of memory and 0\.5 GiB can be taken: .*\.$"):
-        memory.most_pixels(picture, 500 << 20, CPU, Path("a.png"))
+        memory.most_pixels(picture, quick, 500 << 20, CPU, Path("a.png"))
 
 
 @pytest.fixture
@@ -79,6 +85,36 @@ def test_a_picture_in_pieces_is_restored_as_well_and_without_seams(large, monkey
     jumps = np.abs(np.diff(images.load(Path("out.png")).values - large, axis=1)).mean((0, 2))
     for border in (140, 280):  # three pieces of 420 columns; the jump across a border lies in front of its first column
         assert jumps[border - 1] < 2 * jumps.mean() + 1e-4
+
+
+def test_no_piece_is_fitted_beside_the_fit_of_the_one_before(large, monkeypatch):
+    fits, alive = fitting.iter_restore, []
+
+    def count():
+        gc.collect()
+        return sum(type(thing) is HeldOutFit for thing in gc.get_objects())
+
+    def watched(*arguments, **options):
+        alive.append(count())
+        return fits(*arguments, **options)
+
+    monkeypatch.setattr(fitting, "iter_restore", watched)
+    monkeypatch.setattr(memory, "most_pixels", lambda *_: 150 * 150)
+    monkeypatch.setitem(dipsop.PRESETS, "quick", SMALL)
+    before = count()
+    assert status("restore", "large.png", "--out", "out.png", *QUICK) == 0
+    assert alive == [before] * 6
+
+
+def test_pieces_that_a_time_limit_ends_count_the_steps_that_they_took(large, monkeypatch):
+    monkeypatch.setattr(memory, "most_pixels", lambda *_: 220 * 220)
+    config = replace(SMALL, steps=100_000, time_limit=2.0)
+    job = RestoreJob(source=Path("large.png"), out=Path("out.png"), preset="quick", config=config, device="cpu")
+    events = list(restore.run(job))
+    steps = [event.iteration for event in events if isinstance(event, Step)]
+    assert events[-1].report["pieces"] == 4
+    assert steps == list(range(1, len(steps) + 1))
+    assert events[-1].report["steps"] == len(steps)
 
 
 def test_short_of_memory_it_goes_on_in_smaller_pieces_and_says_so(large, monkeypatch, capsys):

@@ -11,6 +11,7 @@ from command_line import QUICK, listing, status
 from PIL import ImageCms
 
 from dipsop.errors import DipsopError, ImageError
+from dipsop.jobs import fitting
 from dipsop.jobs.events import Begun, Done, Finishing, Stopped, Written
 from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.restore import run
@@ -200,11 +201,20 @@ def test_pages_without_corruption_come_out_as_the_file_that_they_were(tmp_path, 
     assert Path("out.tif").read_bytes() == Path("stack.tif").read_bytes()
 
 
-def test_a_time_limit_is_that_of_all_pages(stack):
+def test_a_time_limit_is_that_of_all_pages(stack, monkeypatch):
+    fits, limits = fitting.iter_restore, []
+
+    def limited(values, config, *arguments, **options):
+        limits.append(config.time_limit)
+        return fits(values, config, *arguments, **options)
+
+    monkeypatch.setattr(fitting, "iter_restore", limited)
     events = list(run(job(config=replace(CONFIG, steps=100_000, time_limit=2.0))))
     assert isinstance(events[-1], Done)
     assert events[-1].report["pages"] == 4
     assert events[-1].report["steps"] < 100_000
+    assert len(limits) == 4
+    assert sum(limits) == pytest.approx(2.0)
 
 
 def test_reduced_copies_of_pages_are_left_out_with_a_note_or_strictly_refused(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from command_line import QUICK, listing, status
 from PIL import Image
 
+from dipsop.errors import DipsopError
 from dipsop.jobs import pipes
 from dipsop.pictures import images
 
@@ -104,6 +105,13 @@ def test_too_much_is_refused_before_it_is_decoded(here, piped, monkeypatch):
     code, out, err = piped(Path("noisy.png").read_bytes(), "-", "--out", "-")
     assert (code, out) == (1, b"")
     assert err == "dipsop: standard input is too long: save the picture, and name the file.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_what_finds_no_room_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"picture")))
+    with pytest.raises(DipsopError, match=r"^standard input could not be kept \(no space left on device\): "):
+        pipes._receive(Path("/dev/full"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from dipsop.restoration.predictor import (
 
 def predictor():
     predictor = HeldOutPredictor(3, SHIPPED_WIDTHS, "float32")
-    predictor.load_state_dict(pretrained_weights(3, SHIPPED_WIDTHS))
+    predictor.load_state_dict(pretrained_weights(SHIPPED_WIDTHS))
     return predictor.requires_grad_(False)
 
 
@@ -44,7 +44,9 @@ def test_prediction_follows_the_contrast():
     """Half the contrast is the same task: errors and scales of half the size."""
     y, trust = 0.25 + 0.5 * picture(0, 1, 3, 40, 40), (picture(1, 1, 3, 40, 40) < 0.6).float()
     whole, half = predictor()(y, trust), predictor()(0.25 + y / 2, trust)
-    assert torch.allclose(half.value - 0.25, whole.value / 2, atol=0.03)
+    off = half.value - 0.25 - whole.value / 2  # by little: it also sees how bright a place is
+    assert off.abs().mean() < 0.01
+    assert off.abs().max() < 0.06
     assert half.scale.mean() == pytest.approx(float(whole.scale.mean()) / 2, rel=0.1)
 
 
@@ -75,10 +77,18 @@ def test_loss_has_a_gradient_where_the_prediction_is_exact():
     assert scale.grad.isfinite().all()
 
 
-def test_pretrained_weights_fit_grey_and_colour_and_nothing_else():
-    assert pretrained_weights(1, SHIPPED_WIDTHS).keys() == pretrained_weights(3, SHIPPED_WIDTHS).keys()
-    assert pretrained_weights(4, SHIPPED_WIDTHS) is None
-    assert pretrained_weights(3, (16, 16)) is None
+def test_pretrained_weights_are_those_of_one_network():
+    assert pretrained_weights((16, 16)) is None
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(2, (1, 1)), (4, (3, 1)), (5, (3, 1, 1)), (7, (3, 3, 1))])
+def test_pictures_of_other_channels_go_through_some_at_a_time(channels, groups):
+    predict = predictor()
+    y, trust = picture(0, 1, channels, 16, 24), picture(1, 1, channels, 16, 24)
+    whole = predict(y, trust)
+    parts = [predict(*part) for part in zip(y.split(groups, 1), trust.split(groups, 1), strict=True)]
+    for said, *of_parts in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(said, torch.cat(of_parts, 1))
 
 
 def test_pretrained_weights_are_what_was_saved(tmp_path, monkeypatch):
@@ -86,7 +96,7 @@ def test_pretrained_weights_are_what_was_saved(tmp_path, monkeypatch):
     save_weights(made, tmp_path / "weights.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
     monkeypatch.setattr("dipsop.restoration.predictor._SHIPPED", tmp_path / "weights.npz")
-    read = pretrained_weights(3, SHIPPED_WIDTHS)
+    read = pretrained_weights(SHIPPED_WIDTHS)
     assert all(torch.allclose(read[name], weight, atol=1e-3) for name, weight in made.state_dict().items())
 
 

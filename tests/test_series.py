@@ -178,6 +178,7 @@ def test_a_broken_picture_of_a_series_is_named_and_stops_nothing(
     [
         ["--mask", "m.png"],
         ["--random-start"],
+        ["--scratches"],
         ["--preset", "dip"],
         ["--protect", "m.png"],
     ],

@@ -32,7 +32,7 @@ def traced(steps: int, truth: NDArray[np.float32] | None = None, stop_after: int
         trace.add(step)
         if step.iteration == stop_after:
             break
-    trace.finish(step, step.restoration())
+    trace.finish(step)
     return trace
 
 

@@ -44,9 +44,9 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
                 case events.Underway():
                     stopping.kept = True
                     bar.see_share(event)
-                case step:
+                case _:  # a step, which holds its fit: it gets no name that would outlast it
                     stopping.kept = True
-                    bar.see(step)
+                    bar.see(event)
     return report
 
 

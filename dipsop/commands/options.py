@@ -10,8 +10,8 @@ from dipsop.compute import DeviceName
 
 NONE, OFF = "none", "off"  # how --help says these defaults
 
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
-Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="On a processor the same seed gives the same result.")]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto: cuda if there is one, else cpu.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.", show_default=OFF)]
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 DEFAULT = "quick"
 # Parameters that others would ignore.
 OF_HELD_OUT = ("random_start", "mask", "protect", "polarity", "strength", "scratches", "series")
-OF_SEARCH = ("polarity", "strength")
+OF_SEARCH = ("polarity", "strength", "scratches")
 OF_ONE = ("truth", "protect", "corruption_map", "preview", "trace", "plot", "record", "checkpoint", "resume")
 OF_MANY = ("series", "jobs", "dask")
-OF_NO_SERIES = ("mask", "random_start")
+OF_NO_SERIES = ("mask", "random_start", "scratches")
 
 
 def restore(
@@ -96,6 +96,8 @@ def restore(
         refuse(context, OF_SEARCH, "would be ignored: with --mask nothing is looked for.")
     if series:
         refuse(context, OF_NO_SERIES, "does not go with --series, which finds the mask by the shipped weights.")
+    if time_limit is not None:
+        refuse(context, ("record",), "would not do the same again: what fits into --time-limit varies. Say --steps.")
     if dask is not None:
         refuse(context, ("jobs",), "would be ignored: with --dask its workers decide.")
     from dipsop.commands.display import follow_many

@@ -178,7 +178,7 @@ Memory = Annotated[
     str | None,
     typer.Option(
         metavar="AMOUNT",
-        help="Take no more than 4G, 800M: large pictures in pieces.",
+        help="Take no more than 4G, 800M, for all pictures side by side: large ones in pieces.",
         show_default="most of what is free",
         rich_help_panel=LONG,
     ),
@@ -202,7 +202,7 @@ Overwrite = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="How many at a time.", show_default="by cores and GPUs", rich_help_panel=MANY),
+    typer.Option(min=1, help="How many at a time, at most.", show_default="by cores and GPUs", rich_help_panel=MANY),
 ]
 Series = Annotated[
     bool,

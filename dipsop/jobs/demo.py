@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from dipsop.compute import DeviceName, pick_device
 from dipsop.errors import DipsopError
 from dipsop.files import check_suffix, make_folder, reason, save_figure, save_json, shown
-from dipsop.jobs import worker
+from dipsop.jobs import memory, worker
 from dipsop.jobs.curve import Curve
 from dipsop.jobs.demo_figure import figure
 from dipsop.jobs.events import Begun, Done, Stop, Stopped, Underway, Written, never
@@ -108,7 +107,7 @@ def _side_by_side(
     observed: Array, clean: Array, configs: Mapping[str, WholeImage], device: str, stop: Stop
 ) -> Iterator[Underway | dict[str, Curve]]:
     """Do the fits, each in a process; yields every curve under its name as its fit ends. After a stop the rest lack."""
-    slots = _slots(len(configs)) if device == "cpu" else [({}, None)]
+    slots = worker.slots(len(configs), memory.free()) if device == "cpu" else [({}, None)]
     with tempfile.TemporaryDirectory(prefix="dipsop-demo-") as folder:
         file = Path(folder) / "pictures.npz"
         try:
@@ -130,12 +129,6 @@ def _side_by_side(
                 share = sum(done.values()) / len(done)
                 parts = "; ".join(f"{other} {100 * d:.0f} %" for other, d in done.items() if 0 < d < 1)
                 yield Underway(share, (time.monotonic() - begin) * (1 - share) / share if share else 0.0, parts)
-
-
-def _slots(fits: int) -> list[worker.Slot]:
-    """A process for each core, as far as fits and memory go; cores that are left over are shared out as threads."""
-    count = max(1, min(worker.cores(), fits, psutil.virtual_memory().available // worker.MEMORY_EACH))
-    return [({}, max(1, worker.cores() // count))] * count
 
 
 def pictures(image: Path | None, truth: Path | None, seed: int, kind: str) -> tuple[Array, Array]:

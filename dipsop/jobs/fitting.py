@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipsop.compute import pick_device
+from dipsop.compute import pick_device, release_memory
 from dipsop.errors import DipsopError
 from dipsop.files import shown
 from dipsop.jobs import checkpoints, memory
@@ -21,8 +21,9 @@ from dipsop.jobs.trace import Trace
 from dipsop.pictures import images
 from dipsop.pictures.picture import quantized
 from dipsop.pictures.preview import eight_bits
+from dipsop.pictures.quality import Array
 from dipsop.pictures.tiles import Canvas, Tile
-from dipsop.restoration.fit import Restoration, Step, ending, iter_restore
+from dipsop.restoration.fit import Step, ending, iter_restore
 
 SECONDS_BETWEEN_PREVIEWS = 3.0
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -41,7 +42,7 @@ class Work:
     seconds : float
         That the finished pieces took.
     steps : int
-        Taken, in all pieces.
+        That the finished pieces took.
     stopped : bool
         Whether `stop()` ended it.
     """
@@ -61,12 +62,12 @@ class Work:
 
     def told(self) -> dict[str, Any]:
         """What is to be told of the work in the end, as far as it is done, for a checkpoint."""
-        return {"trace": self.trace.state(), "lambdas": self.lambdas, "seconds": self.seconds}
+        return {"trace": self.trace.state(), "lambdas": self.lambdas, "seconds": self.seconds, "steps": self.steps}
 
     def load(self, told: dict[str, Any]) -> None:
         """Go on from there."""
         self.trace.load(told["trace"])
-        self.lambdas, self.seconds = list(told["lambdas"]), told["seconds"]
+        self.lambdas, self.seconds, self.steps = list(told["lambdas"]), told["seconds"], told["steps"]
 
     def save(self, path: Path, piece: int, step: Step) -> None:
         """Write a checkpoint."""
@@ -76,7 +77,7 @@ class Work:
         """Forget all that there is, and take smaller pieces."""
         self.canvas = Canvas(self.reading.picture, most_pixels)
         self.trace = _trace(self.job, self.reading, self.canvas)
-        self.resumed, self.lambdas, self.seconds = None, [], 0.0
+        self.resumed, self.lambdas, self.seconds, self.steps = None, [], 0.0, 0
 
 
 def begin(job: RestoreJob, reading: Reading) -> Work:
@@ -89,7 +90,7 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
     if job.resume and job.checkpoint:
         with suppress(DipsopError) if job.of_many else nullcontext():
             resumed = checkpoints.load(job.checkpoint, identity)
-    most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.memory, device, job.source)
+    most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.config, job.memory, device, job.source)
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
     work = Work(job, reading, device, identity, canvas, _trace(job, reading, canvas), resumed)
     if resumed:
@@ -120,6 +121,7 @@ def fit(work: Work, stop: Stop) -> Iterator[Begun | Step | Preview | ShortOfMemo
             raise DipsopError(f"{shown(work.job.source)} needs more memory than there is: close other programs.")
         work.begin_anew(pixels)
         yield ShortOfMemory(pixels)
+        release_memory()  # now that nobody holds a step any more
 
 
 def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Finishing]:
@@ -139,18 +141,19 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Finishing]:
             ends_here = work.stopped or of_all.iteration == job.last_step
             if ends_here:
                 break
-        work.steps = of_all.iteration
-        work.reason = "interrupted" if work.stopped else ending(step, job.config)
+        work.reason = "interrupted" if ends_here else ending(step, job.config)
         yield Finishing(work.stopped)
         if ends_here and job.checkpoint and step.done < 1:
             work.save(job.checkpoint, number, step)
+        work.steps = of_all.iteration
         if ends_here and job.of_many:
             return
-        restoration = step.restoration(work.reason)
-        _put(work, canvas.pieces[number], restoration)
-        if ends_here:
-            break
-    work.trace.finish(of_all, restoration)
+        image = _put(work, canvas.pieces[number], step)
+        if ends_here or number == len(canvas.pieces) - 1:
+            work.trace.finish(of_all, image)
+            return
+        del step, of_all, image  # a step holds its fit, which would lie beside that of the next piece
+        release_memory()
 
 
 def _steps_of_piece(work: Work, number: int) -> Iterator[Step]:
@@ -158,14 +161,14 @@ def _steps_of_piece(work: Work, number: int) -> Iterator[Step]:
     piece, config = work.canvas.pieces[number], work.job.config
     if config.time_limit is not None:
         config = replace(config, time_limit=config.time_limit / len(work.canvas.pieces))
-    resumed = work.resumed if work.resumed and work.resumed["piece"] == number else None
+    goes_on = work.resumed if work.resumed and work.resumed["piece"] == number else None
     return iter_restore(
         work.canvas.values(piece),
         config,
         work.device,
         mask=None if (mask := work.reading.mask) is None else mask[piece.outer],
         protected=None if (protected := work.reading.protected) is None else protected[piece.outer],
-        state=resumed and resumed["step"],
+        state=goes_on and goes_on.pop("step"),
     )
 
 
@@ -176,7 +179,7 @@ def _of_all(step: Step, number: int, work: Work) -> Step:
         return step
     return replace(
         step,
-        iteration=number * work.job.config.steps + step.iteration,
+        iteration=work.steps + step.iteration,
         done=(number + step.done) / count,
         seconds=work.seconds + step.seconds,
         seconds_left=step.seconds_left + (count - number - 1) * (step.seconds + step.seconds_left),
@@ -191,15 +194,17 @@ def _save_preview(path: Path, work: Work, number: int, step: Step) -> None:
     images.save_eight_bits(path, picture, work.reading.picture)
 
 
-def _put(work: Work, piece: Tile, restoration: Restoration) -> None:
-    """Put a finished piece on the canvas."""
-    found = restoration.corrupted
+def _put(work: Work, piece: Tile, step: Step) -> Array | None:
+    """Put a finished piece on the canvas; returns its image, where that is what is wanted."""
+    found, image = step.corrupted(), None
     if work.job.network_output:
-        work.canvas.put(piece, restoration.network_output, np.ones_like(found), found)
+        work.canvas.put(piece, step.network_output(), np.ones_like(found), found)
     else:
-        work.canvas.put(piece, restoration.image, restoration.image != work.canvas.values(piece), found)
-    work.lambdas.append(restoration.effective_lambda)
-    work.seconds += restoration.seconds
+        image = step.image()
+        work.canvas.put(piece, image, image != work.canvas.values(piece), found)
+    work.lambdas.append(step.effective_lambda())
+    work.seconds += step.seconds
+    return image
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -13,17 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from dipsop.compute import DeviceName
 from dipsop.errors import DipsopError
 from dipsop.files import as_json, make_folder, reason, shown
-from dipsop.jobs import worker
+from dipsop.jobs import memory, worker
 from dipsop.jobs.events import Begun, Done, Failed, Progress, Restored, Skipped, Stop, never
 from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.targets import Target, targets
 
-THREADS_EACH = 1  # a step is short: two processes of one thread do more in sum than one of two
 DASK_TIMEOUT = "10s"
 MADE_FROM = ".dipsop-made-from.jsonl"  # in the folder of the results: a line for each, of which the last one counts
 
@@ -148,10 +145,12 @@ def _hash(source: Path) -> str:
 def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progress | Restored | Failed]:
     """Do them in so many processes at a time; told to stop, each saves its state and leaves."""
 
-    def asked(target: Target, threads: int | None) -> dict[str, Any]:
-        return _one(target, job.each, threads).as_dict()
+    slots, each = _slots(job, len(to_do))
 
-    for target, line in worker.side_by_side(to_do, _slots(job), asked, stop):
+    def asked(target: Target, threads: int | None) -> dict[str, Any]:
+        return _one(target, each, threads).as_dict()
+
+    for target, line in worker.side_by_side(to_do, slots, asked, stop):
         yield Progress(target.source, line["done"], line["left"]) if "done" in line else _outcome(target, line)
 
 
@@ -169,15 +168,15 @@ def _one(target: Target, job: RestoreJob, threads: int | None) -> RestoreJob:
     )
 
 
-def _slots(job: FolderJob) -> list[worker.Slot]:
-    """Environment and threads of every process that runs at a time: a GPU each, or some of the cores."""
+def _slots(job: FolderJob, tasks: int) -> tuple[list[worker.Slot], RestoreJob]:
+    """The processes that run at a time, a GPU each or some cores, and the job of each, with its share of memory."""
     gpus = _gpus(job.each.device)
     if gpus:
-        return [({"CUDA_VISIBLE_DEVICES": str(k % gpus)}, None) for k in range(job.at_once or gpus)]
-    cores = worker.cores()
-    free = job.each.memory if job.each.memory is not None else psutil.virtual_memory().available
-    count = job.at_once or max(1, min(cores // THREADS_EACH, free // worker.MEMORY_EACH))
-    return [({}, max(1, cores // count))] * count
+        return [({"CUDA_VISIBLE_DEVICES": str(k % gpus)}, None) for k in range(job.at_once or gpus)], job.each
+    # All see the same memory free: what each may take is settled here, once.
+    budget = int(memory.SHARE * memory.free()) if job.each.memory is None else job.each.memory
+    slots = worker.slots(tasks, budget, job.at_once)
+    return slots, replace(job.each, memory=budget // len(slots))
 
 
 def _gpus(device: DeviceName) -> int:

@@ -10,14 +10,16 @@ import psutil
 from dipsop.errors import DipsopError
 from dipsop.files import shown
 from dipsop.pictures.picture import Picture
+from dipsop.restoration.config import Config, HeldOut
 
 if TYPE_CHECKING:
     import torch
 
-# Measured with the preset quick, peak of the process: PyTorch with all that a step and a tile take, and on top of it
-# what a fit and its result hold for every value of a piece.
+# Peak of the process, measured: PyTorch with all that a step and a tile take, and on top of it what a fit and its
+# result hold for every value of a piece. A whole-image fit holds all that its network says, by its width.
 FIXED = 800 << 20
 PER_VALUE = 52
+PER_VALUE_AND_CHANNEL = 28
 SHARE = 0.8  # of what is free: others want some too
 SMALLEST = 256 * 256  # pixels of a piece: below that the margins are most of the work
 _CONTAINER = (
@@ -37,20 +39,27 @@ def parsed(text: str | None) -> int | None:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def free() -> int:
+    """Bytes that can be taken now of this machine's memory, and of this process's share of it."""
+    least = int(psutil.virtual_memory().available)
+    for limit, used in _CONTAINER:
+        with suppress(OSError, ValueError):  # not this kind of container, or no limit
+            least = min(least, int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return least
+
+
 def available(device: "torch.device") -> int:
-    """Bytes that can be taken now: on the GPU, or of this machine's memory and of this process's share of it."""
+    """Bytes that can be taken now where it is to be computed."""
     if device.type == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
-    for limit, used in _CONTAINER:
-        with suppress(OSError, ValueError):  # not this kind of container, or no limit
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return free
+    return free()
 
 
-def most_pixels(picture: Picture, budget: int | None, device: "torch.device", source: Path) -> int | None:
+def most_pixels(
+    picture: Picture, config: Config, budget: int | None, device: "torch.device", source: Path
+) -> int | None:
     """Return how many pixels a piece may have so that the whole stays within the budget; None for all of them.
 
     Raises
@@ -62,11 +71,12 @@ def most_pixels(picture: Picture, budget: int | None, device: "torch.device", so
     height, width, channels = picture.samples.shape
     # What was read, what is written, a map of what was found, and one of them once more while it is encoded.
     whole = picture.samples_and_alpha.nbytes * 3 + picture.samples.size
-    piece = (budget - FIXED - whole) // (PER_VALUE * channels)
+    per_value = PER_VALUE if isinstance(config, HeldOut) else PER_VALUE_AND_CHANNEL * config.width
+    piece = (budget - FIXED - whole) // (per_value * channels)
     if piece >= height * width:
         return None
     if piece < SMALLEST:
-        needed = FIXED + whole + PER_VALUE * channels * SMALLEST
+        needed = FIXED + whole + per_value * channels * SMALLEST
         raise DipsopError(
             f"{shown(source)} needs {needed / 2**30:.1f} GiB of memory and {budget / 2**30:.1f} GiB can be taken: "
             "close other programs, say --memory, or scale it down."

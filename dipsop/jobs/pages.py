@@ -198,8 +198,8 @@ def _of_all(events: Iterable[Any], stack: _Stack, page: int) -> Iterator[Any]:
                 yield Begun(steps, f"page {page + 1} of {len(stack.values)}")
             case Preview() | ShortOfMemory() | Finishing():
                 yield event
-            case step:
-                yield stack.of_all(step, page)
+            case _:  # a step, which holds its fit: it gets no name that would outlast it
+                yield stack.of_all(event, page)
 
 
 def _summary(work: "Work", stack: _Stack, reached: int, seconds: float) -> dict[str, Any]:

@@ -87,12 +87,15 @@ def _receive(path: Path) -> None:
     if sys.stdin is None or sys.stdin.isatty():
         raise DipsopError(f"{_IN} is the keyboard: send a picture into it, or name a file.")
     left = MOST_BYTES
-    with path.open("wb") as file:
-        while data := sys.stdin.buffer.read(min(left + 1, 1 << 20)):
-            left -= len(data)
-            if left < 0:
-                raise DipsopError(f"{_IN} is too long: save the picture, and name the file.")
-            file.write(data)
+    try:
+        with path.open("wb") as file:
+            while data := sys.stdin.buffer.read(min(left + 1, 1 << 20)):
+                left -= len(data)
+                if left < 0:
+                    raise DipsopError(f"{_IN} is too long: save the picture, and name the file.")
+                file.write(data)
+    except OSError as error:
+        raise DipsopError(f"{_IN} could not be kept ({reason(error)}): save the picture, and name the file.") from None
     if left == MOST_BYTES:
         raise DipsopError(f"{_IN} is empty: send a picture into it.")
 

@@ -3,7 +3,7 @@
 trace = Trace(truth)                          # the truth is optional, and adds PSNR and SSIM to the record alone
 for step in iter_restore(image, config):
     trace.add(step)
-trace.finish(step, step.restoration())
+trace.finish(step)
 """
 
 import math
@@ -19,7 +19,7 @@ from dipsop.pictures.quality import psnr, ssim
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dipsop.restoration.fit import Restoration, Step
+    from dipsop.restoration.fit import Step
 
 POINTS = 100  # over the budget: a point costs a pass over the picture
 POINTS_WITH_TRUTH = 20  # over the budget: PSNR costs a prediction of the picture
@@ -61,13 +61,13 @@ class Trace:
         if step.done >= 1 or not _passed(POINTS, before, step.done):
             return
         compared = self._truth is not None and _passed(POINTS_WITH_TRUTH, before, step.done)
-        self.points.append(self._point(step, step.restoration() if compared else None))
+        self.points.append(self._point(step, compared))
 
-    def finish(self, step: "Step", restoration: "Restoration") -> None:
-        """Record the last step."""
+    def finish(self, step: "Step", image: NDArray[np.float32] | None = None) -> None:
+        """Record the last step, and what `step.image()` is, where that is known."""
         if self.points and self.points[-1].step == step.iteration:
             self.points.pop()  # recorded on its way, and now once more with everything
-        self.points.append(self._point(step, restoration))
+        self.points.append(self._point(step, self._truth is not None, image))
 
     def state(self) -> dict[str, Any]:
         """What was recorded so far, in numbers, for a checkpoint."""
@@ -78,11 +78,12 @@ class Trace:
         self.points = [Point(**point) for point in state["points"]]
         self._done = state["done"]
 
-    def _point(self, step: "Step", restoration: "Restoration | None") -> Point:
+    def _point(self, step: "Step", compared: bool, image: NDArray[np.float32] | None = None) -> Point:
         measured = (step.iteration, step.seconds, step.loss, step.fraction_corrupted)
-        if restoration is None or self._truth is None:
+        if not compared or self._truth is None:
             return Point(*measured)
-        return Point(*measured, psnr(restoration.image, self._truth), ssim(restoration.image, self._truth))
+        image = step.image() if image is None else image
+        return Point(*measured, psnr(image, self._truth), ssim(image, self._truth))
 
 
 def _passed(points: int, before: float, done: float) -> bool:

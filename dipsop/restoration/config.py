@@ -17,6 +17,9 @@ CorruptionStep = Literal["gradient", "flow"]
 Decay = Literal["none", "cosine"]
 
 
+MOST_PARTS = 256  # their numbers are kept in bytes
+
+
 def _at_least(least: int, name: str, value: int) -> None:
     if value < least:
         raise ValueError(f"{name} must be {least} or more, got {value}")
@@ -43,7 +46,7 @@ class FitConfig:
     time_limit : float > 0, seconds, or None
         Ends the fit earlier; schedules then follow whichever of the two budgets is spent faster.
     seed : int
-        Fixes everything drawn: same seed, same device, same result.
+        Fixes everything drawn: on a processor the same seed gives the same result.
     dtype : "auto", "bfloat16" or "float32"
         What the network computes in; auto takes bfloat16 where the processor multiplies it natively.
     """
@@ -70,7 +73,7 @@ class TrainingConfig:
     widths : tuple of int >= 1
         Channels of every scale of the U-Net; each after the first halves the resolution.
     pretrained : bool
-        Start from the shipped weights where they fit: their widths, and grey pictures or those of three channels.
+        Start from the shipped weights where they fit: those widths.
     lr : float > 0
         Adam's rate; kernels move at five times that (dipsop.optimizers). Warmed up over `warmup` steps, constant for
         `hold` steps, then falling with the root of the steps, and over the second half of the budget no slower than
@@ -123,7 +126,7 @@ class DetectionConfig:
         How often, evenly over the fit, every value is predicted unseen and (u, v) follow its residual.
     first_rounds : int >= 0
         At how many steps from the first on that is done besides, where the weights start pretrained.
-    parts : int >= 2
+    parts : int, 2 to 256
         In how many disjoint parts the values are hidden for the last round; more sees more of the image, and takes
         longer. The rounds before it, which the next goes over again, take three eighths as many, at least 2.
     look : "never", "sparse" or "always"
@@ -161,6 +164,8 @@ class DetectionConfig:
         """Raise ValueError where a choice is out of its range."""
         for least, name in ((1, "rounds"), (0, "first_rounds"), (2, "parts")):
             _at_least(least, name, getattr(self, name))
+        if self.parts > MOST_PARTS:
+            raise ValueError(f"parts must be {MOST_PARTS} or fewer, got {self.parts}")
         _above_0("least_residual", self.least_residual)
         _above_0("strength", self.strength)
         _one_of("polarity", self.polarity, get_args(Polarity))

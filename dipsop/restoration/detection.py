@@ -42,7 +42,7 @@ from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
 from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, ring
 from dipsop.restoration.look import MOST_ALONE, Asked, confirmed
-from dipsop.restoration.prior import LEVELS, Prior, before_any_prediction, cells, is_extreme, trust_of
+from dipsop.restoration.prior import LEVELS, Prior, Trusts, before_any_prediction, cells, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 OF_MARKS = 0.2  # how much of the residual over a mark counts (by logistic regression): its neighbours are off, too
@@ -94,8 +94,8 @@ class Detection:
         Where corruption is more likely than not.
     scale : Tensor, the shape of y
         b.
-    context : Tensor, the shape of y, or None
-        What the look added to the log-odds at the last round.
+    context : Tensor or None
+        What the look added to the log-odds at the last round, as far as `effective_lambda` asks.
     content : Tensor, bool (2, 1, H, W), or None
         Print and drawing: what is not corrupted by being too bright, and what is not by being too dark.
     specks, doubt : Tensor (C·LEVELS,), and float
@@ -188,14 +188,26 @@ class Detection:
         That has the least squared error. Most of what was found is so nearly for certain. Where nothing was found
         in all of the picture, it stays as it is; where nearly all that is likely is doubtful, what was not found does.
         """
+        mean = self.y.clone()
         if not self.found.any():
-            return self.y.clone()
-        probability = trust_of(self.corruption).neg_().add_(1)
-        probability.masked_fill_(probability < LEAST_PROBABILITY, 0)
-        doubtful = probability.masked_fill(self.found, 0)
-        if doubtful.sum() > MOST_DOUBTFUL * probability.sum():
-            probability -= doubtful
-        return torch.lerp(self.y, network_output, probability)
+            return mean
+        likely, doubtful = map(sum, zip(*map(self._likely, bands(self.y)), strict=True))
+        for rows in bands(self.y):
+            probability = self._probability(rows)
+            if doubtful > MOST_DOUBTFUL * likely:
+                probability.masked_fill_(~self.found[..., rows, :], 0)
+            mean[..., rows, :].lerp_(network_output[..., rows, :], probability)
+        return mean
+
+    def _probability(self, rows: slice) -> Tensor:
+        """That of corruption, 0 where it is small."""
+        probability = trust_of(self.corruption[..., rows, :]).neg_().add_(1)
+        return probability.masked_fill_(probability < LEAST_PROBABILITY, 0)
+
+    def _likely(self, rows: slice) -> tuple[float, float]:
+        """How much corruption there is likely to be, and how much of that where it was not found."""
+        probability = self._probability(rows)
+        return float(probability.sum()), float(probability.masked_fill_(self.found[..., rows, :], 0).sum())
 
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption:
         """(u, v) when their flow has run on to its end: s = y − f where the switch was thrown, 0 elsewhere."""
@@ -206,12 +218,15 @@ class Detection:
         """The median of λ, over at most a million values; None where the mask is known, and λ decides nothing."""
         if self.known:
             return None
-        thin = slice(None, None, 1 + math.isqrt(self.y.numel() >> 20))
-        y, scale = self.y[..., thin, thin], self.scale[..., thin, thin]
+        y, scale = self._thinned(self.y), self._thinned(self.scale)
         start = self.prior.start(y, scale)
         if self.context is not None:
-            start.mul_(self.context[..., thin, thin].div(2).exp_())
+            start.mul_(self.context.div(2).exp_())
         return float(effective_lambda(1 / (4 * scale), start).median().clamp(min=0))
+
+    def _thinned(self, picture: Tensor) -> Tensor:
+        thin = slice(None, None, 1 + math.isqrt(self.y.numel() >> 20))
+        return picture[..., thin, thin]
 
     def state(self) -> dict[str, Any]:
         """What was found so far: tensors and numbers."""
@@ -220,11 +235,14 @@ class Detection:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.corruption = SparseCorruption(state["u"].to(self.y.device), state["v"].to(self.y.device))
-        self.prior.load(state["prior"])
+        device = self.y.device
+        own: dict[str, Any] = {
+            name: part.to(device, copy=True) if isinstance(part, Tensor) else part for name, part in state.items()
+        }
+        self.corruption = SparseCorruption(own["u"], own["v"])
+        self.prior.load(own["prior"])
         for name in _STATE:
-            value = state[name]
-            setattr(self, name, value.to(self.y.device) if isinstance(value, Tensor) else value)
+            setattr(self, name, own[name])
 
     def _residual(self, predicted: Tensor) -> Tensor:
         """P − y, in the place of P."""
@@ -268,7 +286,7 @@ class Detection:
             _raise_by_other_channels(corruption, residual, rate)
         too_bright = -residual > effective_lambda(rate, corruption.u)
         too_dark = residual > effective_lambda(rate, corruption.v)
-        self.found[..., rows, :] = self._together(too_bright | too_dark)
+        self.found[..., rows, :] = self._together(too_bright | too_dark, rows)
         corruption.flow_step(residual, rate)
         if self.marks is not None:
             self._add_marks(corruption, self.marks[..., rows, :], residual, rows)
@@ -279,7 +297,7 @@ class Detection:
         odds = marks * off.mul_(OF_MARKS).exp_()
         for side in (corruption.u, corruption.v):
             side.copy_(torch.where(side > 0, side.square() + odds, 0).sqrt_())
-        self.found[..., rows, :] = self._together(corruption.odds > 1)
+        self.found[..., rows, :] = self._together(corruption.odds > 1, rows)
 
     def _look_around(self, look: Asked, residual: Tensor, heeded: float) -> None:
         """Add to the log-odds what the look says, or a part of it, by a factor on u and v.
@@ -293,7 +311,7 @@ class Detection:
             if confirmed(context, self.corruption) > CONFIRMED:
                 return
             self._remember_content()
-        self.context = context.mul_(heeded)
+        self.context = self._thinned(context.mul_(heeded)).clone()
         for rows in bands(self.y):
             corruption = self.corruption[..., rows, :]
             log_odds = corruption.odds.log_()
@@ -303,15 +321,18 @@ class Detection:
             factor = added.masked_fill_(certain, 0).div_(2).exp_()
             corruption.u.mul_(factor)
             corruption.v.mul_(factor)
-            self.found[..., rows, :] = self._together(corruption.odds > 1)
+            self.found[..., rows, :] = self._together(corruption.odds > 1, rows)
 
-    def _together(self, found: Tensor) -> Tensor:
-        """All channels of a pixel where one is found, if corruption is told to hit whole pixels."""
-        return found.any(1, keepdim=True) if self.config.shared_corruption else found
+    def _together(self, found: Tensor, rows: slice) -> Tensor:
+        """All channels of a pixel where one is found, if corruption is told to hit whole pixels; no protected ones."""
+        if not self.config.shared_corruption:
+            return found
+        found = found.any(1, keepdim=True)
+        return found if self._protected is None else found & ~self._protected[..., rows, :]
 
-    def _apart_from_marks(self) -> Tensor:
+    def _apart_from_marks(self) -> Trusts:
         """The trust in every value, but for marks, which do not tell print from damage any more."""
-        return trust_of(self.corruption).masked_fill_(self._marked, 1)
+        return Trusts(self.corruption, clean=self._marked)
 
     def _heeded(self) -> float:
         """How much the look counts, from 0 to 1: it has not learned noise that is dense and hits values one by one."""
@@ -351,7 +372,7 @@ class Detection:
         self.found.masked_fill_(where, start > 1)
 
     def _hits_pixels(self) -> bool:
-        return self.config.shared_corruption or structure.hits_pixels(trust_of(self.corruption))
+        return self.config.shared_corruption or structure.hits_pixels(Trusts(self.corruption))
 
     def _leave_print_alone(self) -> None:
         """Take all but marks for clean where print or drawing was taken for corruption, and no longer go by levels.
@@ -383,7 +404,7 @@ class Detection:
 
     def _lasting(self) -> float:
         """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
-        return LASTING if self.prior.by_level and structure.clusters(trust_of(self.corruption)) else math.inf
+        return LASTING if self.prior.by_level and structure.clusters(Trusts(self.corruption)) else math.inf
 
 
 def _raise_by_other_channels(corruption: SparseCorruption, residual: Tensor, rate: Tensor) -> None:

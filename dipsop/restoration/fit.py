@@ -22,7 +22,7 @@ from dipsop.compute import may_ask
 from dipsop.errors import DivergenceError
 from dipsop.pictures.picture import native_samples, unit_values
 from dipsop.restoration.config import PRESETS, Config, HeldOut
-from dipsop.restoration.held_out import HeldOutFit
+from dipsop.restoration.held_out import HeldOutFit, is_grey
 from dipsop.restoration.whole_image import WholeImageFit
 from dipsop.sop import SparseCorruption
 
@@ -105,7 +105,7 @@ class Step:
     seconds_left: float
     _loss: Tensor = field(repr=False)
     _fit: Fit = field(repr=False)
-    _squeezed: bool = field(repr=False)
+    _shape: tuple[int, ...] = field(repr=False)
 
     @property
     def loss(self) -> float:
@@ -115,7 +115,20 @@ class Step:
     @property
     def fraction_corrupted(self) -> float:
         """Share of the values found corrupted so far."""
-        return float(self._fit.found().float().mean())
+        found = self._fit.found()
+        return float(found.sum()) / found.numel()
+
+    def image(self) -> NDArray[np.float32]:
+        """What `restoration` says the picture is, alone: it takes less memory."""
+        return self._array(self._fit.restored(self._fit.network_output()))
+
+    def corrupted(self) -> NDArray[np.bool_]:
+        """Where corruption was found so far, the shape of the observation."""
+        return self._array(self._fit.found())
+
+    def effective_lambda(self) -> float | None:
+        """See `Restoration`."""
+        return self._fit.effective_lambda()
 
     def network_output(self) -> NDArray[np.float32]:
         """f alone, the shape of the observation, in [0, 1]."""
@@ -126,7 +139,10 @@ class Step:
         return self._array(self._fit.restored(self._fit.network_output(flips=1)))
 
     def state(self) -> dict[str, Any]:
-        """All that the rest of the fit depends on, for `iter_restore(..., state=...)`: tensors and numbers."""
+        """All that the rest of the fit depends on, for `iter_restore(..., state=...)`: tensors and numbers.
+
+        The tensors are those of the running fit: save or copy them before the next step.
+        """
         return {"iteration": self.iteration, "seconds": self.seconds, "fit": self._fit.state()}
 
     def restoration(self, reason: str = "stopped") -> Restoration:
@@ -137,8 +153,8 @@ class Step:
             image=self._array(self._fit.restored(f)),
             network_output=self._array(f),
             sparse_corruption=self._array(s),
-            corrupted=self._array(self._fit.found()),
-            effective_lambda=self._fit.effective_lambda(),
+            corrupted=self.corrupted(),
+            effective_lambda=self.effective_lambda(),
             steps=self.iteration,
             seconds=self.seconds,
             reason=reason,
@@ -146,7 +162,9 @@ class Step:
 
     def _array(self, tensor: Tensor) -> NDArray[Any]:
         array = tensor[0].permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(array[..., 0] if self._squeezed else array)
+        channels = self._shape[2] if len(self._shape) == 3 else 1
+        # A copy, also where nothing asks for one: on a processor the tensor goes on changing with the fit.
+        return np.array(np.broadcast_to(array, (*array.shape[:2], channels)).reshape(self._shape), order="C")
 
 
 def iter_restore(
@@ -163,7 +181,8 @@ def iter_restore(
     Parameters
     ----------
     image : array (H, W) or (H, W, C)
-        The corrupted picture: floats in [0, 1], or uint8 or uint16 over their whole range.
+        The corrupted picture: floats in [0, 1], or uint8 or uint16 over their whole range. Where all channels are
+        equal, a HeldOut config takes it for the grey picture that it is.
     config : HeldOut, WholeImage, or the name of a preset
     device : torch.device or str
     mask : bool array, the shape of the image, or (H, W) for all channels
@@ -185,26 +204,32 @@ def iter_restore(
     DivergenceError
         If the loss is no longer finite.
     """
-    y, config = as_tensor(image, torch.device(device)), as_config(config)
+    image, config = np.asarray(image), as_config(config)
+    y = as_tensor(image, torch.device(device))
     if (mask is not None or protected is not None) and not isinstance(config, HeldOut):
         raise ValueError("mask and protected go with a HeldOut config, the presets quick and best")
-    return _steps(y, config, _as_mask(mask, y), _as_mask(protected, y), state, squeezed=image.ndim == 2)
+    known, kept = _as_mask(mask, y), _as_mask(protected, y)
+    if isinstance(config, HeldOut) and all(part is None or is_grey(part) for part in (y, known, kept)):
+        y = y[:, :1].clone()
+        known, kept = (None if part is None else part[:, :1] for part in (known, kept))
+    return _steps(y, known, kept, config, state, image.shape)
 
 
 def _steps(
     y: Tensor,
-    config: Config,
     mask: Tensor | None,
     protected: Tensor | None,
+    config: Config,
     state: dict[str, Any] | None,
-    squeezed: bool,
+    shape: tuple[int, ...],
 ) -> Iterator[Step]:
     entered = time.perf_counter()
     start = entered - (state["seconds"] if state else 0.0)
     fit: Fit = HeldOutFit(y, config, mask, protected) if isinstance(config, HeldOut) else WholeImageFit(y, config)
+    begin = 0
     if state:
         fit.load(state["fit"])
-    begin = state["iteration"] if state else 0
+        begin, state = state["iteration"], None
     limit = config.time_limit or math.inf
     for taken in range(begin, config.steps):
         done = max(taken / config.steps, (time.perf_counter() - start) / limit)
@@ -219,7 +244,7 @@ def _steps(
         done = min(1.0, max((taken + 1) / config.steps, seconds / limit))
         pace = (time.perf_counter() - entered - fit.seconds_aside) / (taken + 1 - begin)
         left = min(pace * (config.steps - taken - 1), max(0.0, limit - seconds)) + fit.seconds_aside_left()
-        yield Step(taken + 1, done, seconds, left, loss, fit, squeezed)
+        yield Step(taken + 1, done, seconds, left, loss, fit, shape)
 
 
 def restore(
@@ -245,7 +270,8 @@ def restore(
     >>> bool(dipsop.restore(picture, dipsop.HeldOut(steps=20)).corrupted[3, 4])
     True
     """
-    *_, last = iter_restore(image, config, device, mask=mask, protected=protected)
+    for last in iter_restore(image, config, device, mask=mask, protected=protected):  # noqa: B007
+        pass
     return last.restoration(reason=ending(last, as_config(config)))
 
 
@@ -278,4 +304,4 @@ def _as_mask(mask: NDArray[np.bool_] | None, y: Tensor) -> Tensor | None:
     if mask.dtype != np.bool_ or mask.shape not in ((height, width), (height, width, 1), (height, width, channels)):
         raise ValueError(f"expected a bool mask of shape {(height, width)}, got {mask.dtype} of {mask.shape}")
     spread = np.broadcast_to(mask.reshape(height, width, -1), (height, width, channels))
-    return torch.from_numpy(np.ascontiguousarray(spread.transpose(2, 0, 1)[None])).to(y.device)
+    return torch.from_numpy(np.array(spread.transpose(2, 0, 1)[None], order="C")).to(y.device)

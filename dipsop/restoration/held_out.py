@@ -24,7 +24,7 @@ from dipsop.restoration import structure
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.look import TiledLook, marks_over
-from dipsop.restoration.predictor import HeldOutPredictor, loss, pretrained_weights
+from dipsop.restoration.predictor import SHIPPED_CHANNELS, HeldOutPredictor, loss, pretrained_weights
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
@@ -54,16 +54,17 @@ class HeldOutFit:
         self.y, self.config = y, config
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
-        start = pretrained_weights(y.shape[1], config.widths) if config.pretrained else None
+        start = pretrained_weights(config.widths) if config.pretrained else None
         sees = start is not None and mask is None and config.look != "never"
-        look = TiledLook(config.dtype, y.device) if sees and config.may_look and _is_coloured(y) else None
+        in_colour = y.shape[1] == SHIPPED_CHANNELS and not is_grey(y)
+        look = TiledLook(config.dtype, y.device) if sees and config.may_look and in_colour else None
         marks = marks_over(y, config.dtype, config.scratches) if sees else None
         self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look, marks)
         # A hole is filled better by a network that has learned to fill holes of such a shape in other places.
         self._in_holes = mask is not None and structure.clusters(1 - mask.float()) > 0
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
-            predictor = HeldOutPredictor(3 if start else y.shape[1], config.widths, config.dtype)
+            predictor = HeldOutPredictor(SHIPPED_CHANNELS if start else y.shape[1], config.widths, config.dtype)
         if start:
             predictor.load_state_dict(start)
         self.predictor = predictor.to(y.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -204,6 +205,7 @@ class HeldOutFit:
             "taken": self._taken,
             "rounds_taken": self._rounds_taken,
             "usual_loss": self._usual_loss,
+            "view_seconds": self._view_seconds,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -215,7 +217,7 @@ class HeldOutFit:
         for generator, saved in zip((self._cpu_random, self._random), state["random"], strict=True):
             generator.set_state(saved)
         self._taken, self._rounds_taken = state["taken"], state["rounds_taken"]
-        self._usual_loss = state["usual_loss"]
+        self._usual_loss, self._view_seconds = state["usual_loss"], state["view_seconds"]
 
     def seconds_aside_left(self) -> float:
         """How long what is not a step is going to take: rounds of detection, and the last prediction."""
@@ -264,8 +266,9 @@ def _thrifty(config: HeldOut) -> HeldOut:
     )
 
 
-def _is_coloured(y: Tensor) -> bool:
-    return y.shape[1] == 3 and not bool((y == y[:, :1]).all())
+def is_grey(picture: Tensor) -> bool:
+    """Whether all channels are equal."""
+    return bool((picture == picture[:, :1]).all())
 
 
 def flipped(picture: Tensor, flip: int) -> Tensor:

@@ -176,7 +176,8 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False, weights: Path = _SHI
 
     Parameters
     ----------
-    y : Tensor (1, 1 or 3, H, W) in [0, 1]
+    y : Tensor (1, C, H, W) in [0, 1]
+        It is looked at in colour if it has three channels, else as grey.
     dtype : "auto", "bfloat16" or "float32"
         What the network computes in.
     told : bool
@@ -187,7 +188,7 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False, weights: Path = _SHI
     network = _trained(Marks(dtype), weights, y.device)
     # In large scans marks are wide, and half the size shows them as well, in a fourth of the time.
     seen = F.avg_pool2d(y, 2, ceil_mode=True) if y.shape[-2:].numel() > LARGE else y
-    seen = seen.expand(-1, CHANNELS, -1, -1)
+    seen = seen if seen.shape[1] == CHANNELS else seen.mean(1, keepdim=True).expand(-1, CHANNELS, -1, -1)
     log_odds = _log_odds_of_marks(network, seen)
     shift = CALIBRATION
     if told:

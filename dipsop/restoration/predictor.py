@@ -46,7 +46,8 @@ class HeldOutPredictor(nn.Module):
     Parameters
     ----------
     channels : int
-        Of the pictures it is made for. A grey picture may go through a predictor of three: as three equal channels.
+        Of the pictures it is made for. Others go through it as well, one of fewer channel by channel, each as so many
+        equal ones, one of more by so many at a time.
     widths : sequence of int
         See `PredictorUNet`.
     dtype : "auto", "bfloat16" or "float32"
@@ -63,13 +64,17 @@ class HeldOutPredictor(nn.Module):
 
         Parameters
         ----------
-        y, trust : Tensor (N, C, H, W) in [0, 1], C being `channels` or 1
+        y, trust : Tensor (N, C, H, W) in [0, 1]
 
         Returns
         -------
         Prediction
             Of tensors of that shape, float32.
         """
+        if y.shape[1] not in (1, self.channels):
+            at_a_time = self.channels if y.shape[1] > self.channels else 1
+            parts = zip(y.split(at_a_time, 1), trust.split(at_a_time, 1), strict=True)
+            return Prediction(*(torch.cat(said, 1) for said in zip(*(self(*part) for part in parts), strict=True)))
         near, around = ring(1.0, 2, y.device), ring(1.5, 4, y.device)
         (filling,) = filled_means([y], trust, near)
         detail = trust * (y - filling)
@@ -117,19 +122,9 @@ def loss(prediction: Prediction, truth: Tensor, weight: Tensor) -> Tensor:
     return (mean(error) / (by_filling + 0.01) + 0.05 * likelihood).mean()
 
 
-def pretrained_weights(channels: int, widths: Sequence[int]) -> dict[str, Tensor] | None:
-    """Return the shipped weights of a `HeldOutPredictor` of three channels, or None where they do not fit the picture.
-
-    Parameters
-    ----------
-    channels : int
-        Of the picture: 1, which goes through as three equal ones, or 3.
-    widths : sequence of int
-        The network asked for.
-    """
-    if channels not in (1, SHIPPED_CHANNELS) or tuple(widths) != SHIPPED_WIDTHS:
-        return None
-    return load_weights(_SHIPPED)
+def pretrained_weights(widths: Sequence[int]) -> dict[str, Tensor] | None:
+    """Return the shipped weights of a `HeldOutPredictor` of three channels, or None for a network of other widths."""
+    return load_weights(_SHIPPED) if tuple(widths) == SHIPPED_WIDTHS else None
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

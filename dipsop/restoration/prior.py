@@ -66,7 +66,8 @@ class Prior:
     def fit(self, corruption: SparseCorruption, residual: Tensor, scale: Tensor) -> None:
         """Take π, and c if levels count, from what u and v say of every value, given P − y and b."""
         share = torch.zeros_like(self.share)
-        counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=torch.float64)
+        exact = torch.float32 if self.y.device.type == "mps" else torch.float64  # which mps does not have
+        counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=exact)
         for rows in bands(self.y):
             corrupted = 1 - trust_of(corruption[..., rows, :])
             share += corrupted.sum() / self.y.numel()
@@ -74,7 +75,7 @@ class Prior:
             # the paper of a page, which would be flagged by its own number.
             corrupted.mul_(residual[..., rows, :].abs() > scale[..., rows, :])
             levels = cells(self.y[..., rows, :]).flatten()
-            counts += torch.bincount(levels, corrupted.double().flatten(), counts.numel())
+            counts += torch.bincount(levels, corrupted.to(exact).flatten(), counts.numel())
         self.share = share.clamp(LEAST_SHARE, MOST_SHARE)
         if self.by_level:
             counts = counts.view_as(self.density).float()
@@ -88,7 +89,7 @@ class Prior:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.share, self.density = state["share"].to(self.y.device), state["density"].to(self.y.device)
+        self.share, self.density = (state[name].to(self.y.device, copy=True) for name in ("share", "density"))
         self.by_level = state["by_level"]
 
     def forget(self, share: float) -> None:
@@ -125,6 +126,26 @@ def before_any_prediction(
 def trust_of(corruption: SparseCorruption) -> Tensor:
     """Return the posterior probability that a value is clean, by its odds max(u, v)² of being corrupted."""
     return corruption.odds.add_(1).reciprocal_()
+
+
+class Trusts:
+    """`trust_of`, of those entries that are asked for: of a large picture it is never there as a whole.
+
+    Parameters
+    ----------
+    corruption : SparseCorruption
+    clean : Tensor or None, bool, of a shape that broadcasts over that of u
+        Where the trust is 1 whatever u and v say.
+    """
+
+    def __init__(self, corruption: SparseCorruption, clean: Tensor | None = None) -> None:
+        self._corruption, self._clean = corruption, clean
+        self.shape = corruption.u.shape
+
+    def __getitem__(self, where: Any) -> Tensor:
+        """Return the trust there, by an index as of tensors."""
+        trust = trust_of(self._corruption[where])
+        return trust if self._clean is None else trust.masked_fill_(self._clean[where], 1)
 
 
 def cells(y: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class Series:
     def _evidence(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return log(p / π) and the residual P − y of every value, by a network that was not trained on this frame."""
         seed = (self.config.seed + self.frames) % 2**32
-        fit = HeldOutFit(y, replace(self.config, seed=seed, strength=1.0, look="never"))
+        fit = HeldOutFit(y, replace(self.config, seed=seed, strength=1.0, look="never", scratches=False))
         for _ in range(LOOKS):
             residual, scale = fit.predict_hidden(fit.config.parts_before)
             fit.detection.update(residual, scale)  # leaves P − y in the place of P

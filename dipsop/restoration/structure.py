@@ -1,7 +1,8 @@
 """How what was found lies in the picture: in pixels, in clusters, in lines; and pictures that are drawn.
 
 What is not sparse corruption shows in this: print and drawings are connected, a dead line and the frame of an old scan
-are wrong as a whole. All on tensors (1, C, H, W); `trust` is the probability, in [0, 1], that a value is clean.
+are wrong as a whole. All on tensors (1, C, H, W); `trust` is the probability, in [0, 1], that a value is clean, there
+as a whole or by parts (`prior.Trusts`).
 """
 
 import math
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dipsop.restoration.local_stats import bands, local_sum
-from dipsop.restoration.prior import LEVELS, cells
+from dipsop.restoration.prior import LEVELS, Trusts, cells
 
 TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
 CLUSTERED = 0.1  # the same of a pixel's neighbours: from there on corruption is taken to come in clusters
@@ -25,7 +26,7 @@ LEAST_SPECKS, MOSTLY, MOST_COMMON = 2e-4, 0.8, 2.0
 MOST_OFF = 2.0
 
 
-def hits_pixels(trust: Tensor) -> bool:
+def hits_pixels(trust: Tensor | Trusts) -> bool:
     """Whether corruption hits the channels of a pixel together, more often than by chance.
 
     If each value were hit by itself with probability π, so would be all of a share π^(C−1) of what is hit.
@@ -38,11 +39,11 @@ def hits_pixels(trust: Tensor) -> bool:
         s = 1 - trust[..., rows, :]
         hit += float(s.sum()) / channels
         together += float(s.prod(1).sum())
-    by_chance = (hit * channels / trust.numel()) ** (channels - 1)
+    by_chance = (hit * channels / trust.shape.numel()) ** (channels - 1)
     return together / max(hit, 1e-6) > by_chance + TOGETHER * (1 - by_chance)
 
 
-def clusters(trust: Tensor) -> float:
+def clusters(trust: Tensor | Trusts) -> float:
     """Return the share of pixels found corrupted, if their neighbours are more often than by chance, else 0.
 
     Scratches, letters and grains of dust are so; and so is a page of print that was taken for corruption.
