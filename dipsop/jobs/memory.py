@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Peak of the process, measured: PyTorch with all that a step and a tile take, and on top of it what a fit and its
 # result hold for every value of a piece. A whole-image fit holds all that its network says, by its width.
 FIXED = 800 << 20
-PER_VALUE = 52
+PER_VALUE = 42
 PER_VALUE_AND_CHANNEL = 28
 SHARE = 0.8  # of what is free: others want some too
 SMALLEST = 256 * 256  # pixels of a piece: below that the margins are most of the work
