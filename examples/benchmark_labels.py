@@ -78,7 +78,7 @@ def judged(name: str, noise: str, data: Dataset, seed: int) -> Result:
     trainer = Trainer(data, config, CPU)
     for _ in trainer.epochs():
         pass
-    probabilities = _held_out(data, config)
+    probabilities = held_out.probabilities(data, config, CPU)
     known = posterior(probabilities, data.given)
     seconds = time.perf_counter() - start
     scores = {
@@ -103,20 +103,13 @@ def judged(name: str, noise: str, data: Dataset, seed: int) -> Result:
     )
 
 
-def _held_out(data: Dataset, config: TrainConfig) -> NDArray[np.float32]:
-    probabilities = held_out.probabilities(data, config, CPU)
-    if probabilities is None:
-        raise RuntimeError("stopped, which nobody asked for")
-    return probabilities
-
-
 def _by_cleanlab(data: Dataset, config: TrainConfig) -> tuple[NDArray[np.floating], NDArray[np.bool_], float]:
     """Scores, flags and number of cleanlab, on held-out probabilities of cross-entropy."""
     from cleanlab.count import num_label_issues
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    probabilities = _held_out(data, replace(config, method="ce"))
+    probabilities = held_out.probabilities(data, replace(config, method="ce"), CPU)
     issues = find_label_issues(data.given, probabilities, n_jobs=1)
     quality = get_label_quality_scores(data.given, probabilities)
     return 1 - quality, issues, float(num_label_issues(data.given, probabilities))

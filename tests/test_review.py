@@ -135,8 +135,9 @@ def browser():
         launched.close()
 
 
-def opened(browser, folder, **more):
-    """A page of that folder's labels.html; what it complains about fails the test that asks."""
+def opened(browser, folder, data, **more):
+    """The page of a list of that data; what it complains about fails the test that asks."""
+    review.write(folder, listed(data), data, "data")
     page = browser.new_context(viewport={"width": 1200, "height": 800}, **more).new_page()
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -169,8 +170,7 @@ def test_keys_decide_and_what_was_decided_is_saved_as_csv(browser, tmp_path, mon
         Image.new("RGB", (300, 200)).save(path)
     data = coloured(30, classes=("cat", "dog", "cow"), paths=tuple(paths))
     found = listed(data)
-    review.write(tmp_path, found, data, "data")
-    page = opened(browser, tmp_path)
+    page = opened(browser, tmp_path, data)
     page.wait_for_function("document.getElementById('picture').naturalWidth === 300")  # the file itself
     pressed(page, "k s c 3 ArrowRight ArrowLeft c u")
     last = next(k for k, one in enumerate(found) if one.sample == odd)
@@ -194,8 +194,7 @@ def test_keys_decide_and_what_was_decided_is_saved_as_csv(browser, tmp_path, mon
 def test_a_pair_in_the_picture_of_confusion_filters_the_list(browser, tmp_path):
     data = coloured(200, classes=("cat", "dog", "cow"))
     found = listed(data)
-    review.write(tmp_path, found, data, "data")
-    page = opened(browser, tmp_path)
+    page = opened(browser, tmp_path, data)
     number = sum((one.given, one.suggested) == ("cat", "cow") for one in found)
     button = page.get_by_role("button", name=f"given cat, suggested cow: {number}", exact=True)
     assert button.text_content() == str(number)
@@ -219,8 +218,7 @@ def test_a_pair_in_the_picture_of_confusion_filters_the_list(browser, tmp_path):
 def test_a_large_list_of_many_classes_turns_its_pages(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(review, "IN_PAGE", 100)
     data = coloured(240, classes=tuple(f"class {k}" for k in range(30)))
-    review.write(tmp_path, listed(data), data, "data")
-    page = opened(browser, tmp_path)
+    page = opened(browser, tmp_path, data)
     page.click("#later")
     page.click("#later")
     page.wait_for_function("[...document.querySelectorAll('.tile img')].every(image => image.naturalWidth === 8)")
@@ -235,8 +233,7 @@ def test_a_large_list_of_many_classes_turns_its_pages(browser, tmp_path, monkeyp
 def test_undo_goes_to_a_label_that_the_filters_hide(browser, tmp_path):
     data = coloured(30, classes=("cat", "dog", "cow"))
     found = listed(data)
-    review.write(tmp_path, found, data, "data")
-    page = opened(browser, tmp_path)
+    page = opened(browser, tmp_path, data)
     pressed(page, "ArrowRight ArrowRight ArrowRight c")
     other = next(name for name in ("cat", "dog", "cow") if name != found[3].given)
     page.select_option("#given", label=other)
@@ -250,8 +247,7 @@ def test_undo_goes_to_a_label_that_the_filters_hide(browser, tmp_path):
 @pytest.mark.page
 def test_nothing_is_cut_off_on_a_telephone(browser, tmp_path):
     data = coloured(80, classes=("an_unusually_long_name_of_a_class", "dog"))
-    review.write(tmp_path, listed(data), data, "data")
-    page = opened(browser, tmp_path, color_scheme="dark")
+    page = opened(browser, tmp_path, data, color_scheme="dark")
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"

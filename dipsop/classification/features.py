@@ -234,7 +234,7 @@ class Kept:
         if not missing:
             return
         network, written, done = FeatureNetwork(device), time.monotonic(), 0
-        unreadable: dict[Path, DataError] = {}
+        unreadable = image_folder.Unreadable()
         try:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
@@ -249,17 +249,14 @@ class Kept:
         finally:
             if self.rows:
                 self.save(path)
-        image_folder.refuse(unreadable)
+        unreadable.refuse()
 
-    def _pixels(self, images: Mapping[bytes, Image], unreadable: dict[Path, DataError]) -> dict[bytes, Images]:
-        """Read those that are files; what cannot be read goes to the unreadable ones."""
+    def _pixels(self, images: Mapping[bytes, Image], unreadable: image_folder.Unreadable) -> dict[bytes, Images]:
+        """Read those that are files; what cannot be read is noted."""
         pixels = {}
         for key, image in images.items():
-            try:
+            with unreadable.noting(image):
                 pixels[key] = image_folder.read_one(image, self.side) if isinstance(image, Path) else image
-            except DataError as error:
-                assert isinstance(image, Path)
-                unreadable[image] = error
         return pixels
 
     def of(self, fingerprints: Sequence[bytes]) -> Features:
@@ -279,14 +276,11 @@ def fingerprint(image: Image) -> bytes:
 
 def fingerprints(images: Sequence[Image]) -> list[bytes]:
     """Return those of images; DataError names the files that cannot be read."""
-    found, unreadable = [], dict[Path, DataError]()
+    found, unreadable = [], image_folder.Unreadable()
     for image in images:
-        try:
+        with unreadable.noting(image):
             found.append(fingerprint(image))
-        except DataError as error:
-            assert isinstance(image, Path)
-            unreadable[image] = error
-    image_folder.refuse(unreadable)
+    unreadable.refuse()
     return found
 
 

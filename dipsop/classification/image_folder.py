@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -144,13 +144,11 @@ def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> D
 def read(paths: Sequence[Path], side: int) -> Images:
     """Read images as uint8 (N, 3, side, side), upright, in sRGB order; DataError names those that cannot be read."""
     out = np.empty((len(paths), 3, side, side), np.uint8)
-    unreadable: dict[Path, DataError] = {}
+    unreadable = Unreadable()
     for k, path in enumerate(paths):
-        try:
+        with unreadable.noting(path):
             out[k] = read_one(path, side)
-        except DataError as error:
-            unreadable[path] = error
-    refuse(unreadable)
+    unreadable.refuse()
     return out
 
 
@@ -163,14 +161,29 @@ def read_one(path: Path, side: int) -> Images:
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def refuse(unreadable: Mapping[Path, DataError]) -> None:
-    """Raise a DataError that names the files that cannot be read, if there are any."""
-    if len(unreadable) > 1:  # all in one sentence, to be mended in one go
-        some = ", ".join(shown(path) for path in list(unreadable)[:MOST_NAMED])
-        more = f" and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
-        raise DataError(f"{len(unreadable)} images cannot be read, {some}{more}: mend them or leave them out.")
-    for alone in unreadable.values():
-        raise alone
+class Unreadable:
+    """Those of some images that cannot be read: all of them are named in one sentence, to be mended in one go."""
+
+    def __init__(self) -> None:
+        self._errors: dict[Path, DataError] = {}
+
+    @contextmanager
+    def noting(self, image: Path | Images) -> Iterator[None]:
+        """Note it where reading this one raises a DataError; pixels have been read already, and raise none."""
+        try:
+            yield
+        except DataError as error:
+            assert isinstance(image, Path)
+            self._errors[image] = error
+
+    def refuse(self) -> None:
+        """Raise a DataError that names what was noted, if anything was."""
+        if (count := len(self._errors)) > 1:
+            some = ", ".join(shown(path) for path in list(self._errors)[:MOST_NAMED])
+            more = f" and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
+            raise DataError(f"{count} images cannot be read, {some}{more}: mend them or leave them out.")
+        for alone in self._errors.values():
+            raise alone
 
 
 def thumbnail(path: Path, side: int) -> Image.Image:

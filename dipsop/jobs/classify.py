@@ -3,11 +3,11 @@
 import math
 import shlex
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,8 @@ from dipsop.jobs.time_left import TimeLeft
 
 SECONDS_BETWEEN_CURVES = 10
 SIDE = 32  # pixels of a person's own images, for networks trained from scratch
+Said = TypeVar("Said")
+Result = TypeVar("Result")
 Event = Fetching | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped
 
 
@@ -194,13 +196,7 @@ def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, 
     size = None if recipe == "pretrained" else job.size or SIDE
     loading = sources.load(job.data, fetch=job.fetch, size=size, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
-        while True:
-            try:
-                there, total = next(loading)
-            except StopIteration as end:
-                data: Dataset = end.value
-                break
-            yield Fetching(there, total)
+        data = yield from _telling(loading, lambda progress: Fetching(*progress))
     data = sources.noisy(data, job.noise, job.seed, job.human_labels, job.images)
     return corrections.apply(data, job.corrections)
 
@@ -268,7 +264,12 @@ def _finish(
     stop: Stop,
 ) -> Generator[Event, None, bool]:
     """Write the list and the summary; the headline is the last epoch. Returns whether `stop()` came before."""
-    found = yield from _judged(suspects.find(trainer, data, stop), left)
+
+    def seen(step: Step) -> Underway:
+        left.see(step)
+        return Underway(left.done, left.seconds, "the list")
+
+    found = yield from _telling(suspects.find(trainer, data, stop), seen)
     if me.any(stop() or found is None) or found is None:
         return True
     yield Saving()
@@ -285,17 +286,15 @@ def _finish(
     return False
 
 
-def _judged(
-    finding: Generator[Step, None, suspects.Found | None], left: TimeLeft
-) -> Generator[Event, None, suspects.Found | None]:
-    """What is found in the end; meanwhile, how far it is."""
+def _telling(work: Generator[Said, None, Result], event: Callable[[Said], Event]) -> Generator[Event, None, Result]:
+    """Return what the work comes to; meanwhile, yield an event for all that it says."""
     while True:
         try:
-            left.see(next(finding))
+            said = next(work)
         except StopIteration as end:
-            found: suspects.Found | None = end.value
-            return found
-        yield Underway(left.done, left.seconds, "the list")
+            result: Result = end.value
+            return result
+        yield event(said)
 
 
 def _next_commands(job: ClassifyJob, pictures: Dataset) -> list[str]:
