@@ -8,21 +8,28 @@ const wide = matchMedia("(min-width: 52rem)"); // as in page.css
 const $ = (id) => document.getElementById(id);
 const name = (k) => RUN.classes[k];
 
-// What was decided: rank from 0 → {what: "keep" | "change" | "skip", label}. Kept in the browser with every decision.
+// What was decided: rank from 0 → {what: "keep" | "change" | "skip", label}. Kept in the browser with every decision, and
+// with this tab where it is left: Chromium now and then finds nothing after a reload that follows a decision closely.
 const decided = new Map();
 let keeps = true;
 try {
-  for (const [i, what, label] of JSON.parse(localStorage.getItem(KEY) || "[]")) decided.set(i, {what, label});
+  const kept = localStorage.getItem(KEY) || (history.state?.key === KEY && history.state.kept) || "[]";
+  for (const [i, what, label] of JSON.parse(kept)) decided.set(i, {what, label});
 } catch (error) { keeps = false; }
+addEventListener("beforeunload", () => history.replaceState({key: KEY, kept: packed()}, ""));
 
 let view = []; // ranks that the filters let through
 let at = 0; // place in it
 let unsaved = false;
 const undone = []; // [rank, what was decided before]
 
+function packed() {
+  return JSON.stringify([...decided].map(([i, d]) => [i, d.what, d.label]));
+}
+
 function remember() {
   unsaved = true;
   try {
-    localStorage.setItem(KEY, JSON.stringify([...decided].map(([i, d]) => [i, d.what, d.label])));
+    localStorage.setItem(KEY, packed());
   } catch (error) { keeps = false; }
 }
