@@ -141,6 +141,17 @@ def test_whole_image_fit_pushes_the_corruption_into_u_and_v():
     assert np.abs(s[mask]).mean() > 20 * np.abs(s[~mask]).mean()
 
 
+def test_whole_image_fit_learns_a_frame_of_one_pixel_which_is_no_corruption():
+    clean = scene(64, 64)
+    clean[:, 0] = (0.9, 0.1, 0.5)
+    image, _ = salt_and_pepper(clean, 0.3, seed=0)
+    for border, learned in (("zeros", True), ("reflect", False)):
+        result = dipsop.restore(image, WholeImage(steps=200, width=16, border=border))
+        error = np.abs(result.network_output - clean)
+        assert (error[:, 0].mean() < 0.12) == learned
+        assert error[:, 1:].mean() < 0.02
+
+
 def test_pairs_of_rate_and_start_with_one_lambda_find_the_same():
     clean = scene(48, 48)
     image, mask = random_valued(clean, 0.3, seed=0)
@@ -179,7 +190,7 @@ def test_paper_preset_takes_the_published_first_steps():
     fit.z, fit.y = fit.z.double(), fit.y.double()
     fit.corruption = SparseCorruption(fit.corruption.u.double(), fit.corruption.v.double())
 
-    network = SkipUNet(32, 3, [8] * 5, 4).double()
+    network = SkipUNet(32, 3, [8] * 5, 4, "reflect").double()
     network.load_state_dict(fit.network.state_dict())
     z, y = fit.z.clone(), fit.y
     g = fit.corruption.u.clone().requires_grad_()

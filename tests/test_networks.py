@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dipsop.restoration.networks import PredictorUNet, SkipUNet, _Convolved, _Doubled, _Halved, convolved
+from dipsop.restoration.networks import PredictorUNet, SkipUNet, _Conv, _Convolved, _Doubled, _Halved, convolved
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 70), (33, 64), (100, 37)])
@@ -16,6 +16,16 @@ def test_skip_unet_covers_any_size_and_channel_count(height, width, channels):
     assert picture.shape[2] >= height
     assert picture.shape[3] >= width
     assert 0 <= picture.min() <= picture.max() <= 1
+
+
+@pytest.mark.parametrize("border", ["zeros", "reflect"])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
+def test_beyond_the_border_a_convolution_sees_zeros_or_the_picture_reflected(kernel, stride, border):
+    x = torch.rand(1, 4, 7, 6)
+    ours = _Conv(4, 5, kernel, stride, border)
+    torchs = nn.Conv2d(4, 5, kernel, stride, padding=kernel // 2, padding_mode=border)
+    torchs.load_state_dict(ours.state_dict())
+    assert torch.allclose(ours(x), torchs(x), atol=1e-6)
 
 
 def test_skip_unet_has_the_published_number_of_parameters():

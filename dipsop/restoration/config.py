@@ -15,6 +15,7 @@ Optimizer = Literal["sgd", "muon"]
 Loss = Literal["squared", "absolute", "huber"]
 CorruptionStep = Literal["gradient", "flow"]
 Decay = Literal["none", "cosine"]
+Border = Literal["zeros", "reflect"]
 
 
 MOST_PARTS = 256  # their numbers are kept in bytes
@@ -226,6 +227,8 @@ class WholeImage(FitConfig):
         Schedule of both rates over the budget; their ratio stands. At their own pace, (u, v) do not heed it.
     width, skip_width, input_channels : int
         Of the five-scale skip U-Net: its channels, those of its skips, those of z.
+    border : "zeros" or "reflect"
+        What its convolutions see beyond the border.
     input_noise : float >= 0
         σ of the fresh noise added to z at every step.
     shared_corruption : bool
@@ -246,6 +249,7 @@ class WholeImage(FitConfig):
     width: int = 32
     skip_width: int = 4
     input_channels: int = 8
+    border: Border = "zeros"
     input_noise: float = 0.0
     shared_corruption: bool = False
 
@@ -256,6 +260,7 @@ class WholeImage(FitConfig):
         _one_of("loss", self.loss, get_args(Loss))
         _one_of("corruption_step", self.corruption_step, get_args(CorruptionStep))
         _one_of("decay", self.decay, get_args(Decay))
+        _one_of("border", self.border, get_args(Border))
         for name in ("width", "skip_width", "input_channels"):
             _at_least(1, name, getattr(self, name))
         _above_0("huber_delta", self.huber_delta)
@@ -292,6 +297,7 @@ PRESETS: dict[str, Config] = {
         decay="none",
         width=128,
         input_channels=32,
+        border="reflect",
         input_noise=1 / 30,
     ),
 }

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from dipsop.restoration.config import Border
+
 PARTS = 4  # that are multiplied side by side, whatever the number of threads, so that their sum is the same
 POSITIONS = 512  # of each part at a time: what is multiplied stays in the cache
 LEAST_CHANNELS = 16
@@ -104,24 +106,19 @@ def weight_gradient(x: Tensor, gradient: Tensor, kernel: int, stride: int = 1, p
 
 
 class _Conv(nn.Conv2d):
-    """Convolution under reflection padding."""
+    """Convolution that keeps the size, up to its stride; beyond the border x is zero, or reflected."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, border: Border = "zeros") -> None:
+        super().__init__(inputs, outputs, kernel, stride)
+        self.border = border
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.kernel_size[0] > 1:
+        padding = self.kernel_size[0] // 2
+        if padding and self.border == "reflect":
             # Autocast would pad, and take the gradient of it, in float32, and cast to and fro: a fifth of a step.
             with torch.autocast(x.device.type, enabled=False):
-                x = F.pad(x, [self.kernel_size[0] // 2] * 4, mode="reflect")
-        return convolved(x, self.weight, self.bias, self.stride[0])
-
-
-class _ZeroPaddedConv(nn.Conv2d):
-    """Convolution under zero padding, 3×3."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return convolved(x, self.weight, self.bias, padding=1)
+                x, padding = F.pad(x, [padding] * 4, mode="reflect"), 0
+        return convolved(x, self.weight, self.bias, self.stride[0], padding)
 
 
 def _doubled_bilinearly(x: Tensor) -> Tensor:
@@ -133,10 +130,10 @@ def _doubled_bilinearly(x: Tensor) -> Tensor:
     return doubled
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, leaky ReLU, under reflection padding: the deep image prior's unit."""
+def _conv(inputs: int, outputs: int, kernel: int, border: Border, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, leaky ReLU: the deep image prior's unit."""
     return nn.Sequential(
-        _Conv(inputs, outputs, kernel, stride),
+        _Conv(inputs, outputs, kernel, stride, border),
         nn.BatchNorm2d(outputs),
         nn.LeakyReLU(0.2, inplace=True),
     )
@@ -155,23 +152,33 @@ class SkipUNet(nn.Module):
         Channels of each scale, from fine to coarse; each scale halves the resolution.
     skip_width : int
         Channels of the 1×1 skip at every scale.
+    border : "zeros" or "reflect"
+        What convolutions see beyond it. Zeros tell the network where it is, so that it learns the frame of a scan, too.
 
     References
     ----------
     Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior", IJCV 2020, supplementary material (denoising network).
     """
 
-    def __init__(self, input_channels: int, output_channels: int, widths: Sequence[int], skip_width: int = 4) -> None:
+    def __init__(
+        self,
+        input_channels: int,
+        output_channels: int,
+        widths: Sequence[int],
+        skip_width: int = 4,
+        border: Border = "zeros",
+    ) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)
         finer = [input_channels, *widths[:-1]]
         coarser = [*widths[1:], widths[-1]]
-        self.skips = nn.ModuleList(_conv(f, skip_width, 1) for f in finer)
+        self.skips = nn.ModuleList(_conv(f, skip_width, 1, border) for f in finer)
         self.downs = nn.ModuleList(
-            nn.Sequential(_conv(f, w, 3, stride=2), _conv(w, w, 3)) for f, w in zip(finer, widths, strict=True)
+            nn.Sequential(_conv(f, w, 3, border, stride=2), _conv(w, w, 3, border))
+            for f, w in zip(finer, widths, strict=True)
         )
         self.ups = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(skip_width + c), _conv(skip_width + c, w, 3), _conv(w, w, 1))
+            nn.Sequential(nn.BatchNorm2d(skip_width + c), _conv(skip_width + c, w, 3, border), _conv(w, w, 1, border))
             for c, w in zip(coarser, widths, strict=True)
         )
         self.last = nn.Conv2d(widths[0], output_channels, 1)
@@ -221,8 +228,8 @@ class _Doubled(torch.autograd.Function):
 class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.first = _ZeroPaddedConv(inputs, outputs)
-        self.second = _ZeroPaddedConv(outputs, outputs)
+        self.first = _Conv(inputs, outputs, 3)
+        self.second = _Conv(outputs, outputs, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         # Leaky, not GELU: whose backward costs as much as the convolutions.

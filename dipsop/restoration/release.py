@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dipsop.restoration import structure
 from dipsop.sop import effective_lambda
 
 FOUND = 0.02  # |s| above which a value counts as found corrupted; the switch leaves little in between
@@ -28,8 +27,6 @@ AFTERWARDS = 0.45  # how much further (u, v) come in every e-fold of the steps a
 THROWN = 0.7  # where u or v has arrived when its value has left: u² near ½
 BETWEEN_QUESTIONS, BETWEEN_BOUNDS = 10, 25  # steps
 BOX = 7  # pixels
-CLEAN = 0.25  # share of the values that are clean, at least
-FRAME = 5.0  # times as far off as the others is a row or column that is off as a whole; fine detail is up to 3 times
 LEAST_MEAN = 1e-6  # of the distance over the picture: where f = y all over, none is off more than another
 
 
@@ -50,8 +47,8 @@ class Release:
     ----------
     y : Tensor (1, C, H, W)
     bound : float
-        d, on the average. It goes with the mean error around a value, up to three times up and down, and with that of
-        its row or column where that is off as a whole: where the network is off everywhere, to be off means less.
+        d, on the average. It goes with the mean error around a value, up to three times up and down: where the network
+        is off everywhere, to be off means less.
     init_scale : float
         γ.
     shared : bool
@@ -147,18 +144,9 @@ class Release:
 
 
 def _relative(distance: Tensor) -> Tensor:
-    """The mean distance around every value over that of the picture, 1/3 to 3; single large ones count less.
-
-    It is larger in rows and columns that are off as a whole, as the frame of an old scan is: the network needs longer
-    for a single line, and what it has not learned yet is no corruption.
-    """
+    """The mean distance around every value over that of the picture, 1/3 to 3; single large ones count less."""
     around = _box_mean(torch.minimum(distance, 2 * _box_mean(distance)))
-    relative = (around / around.mean().clamp(min=LEAST_MEAN)).clamp_(1 / 3, 3)
-    units = (distance / relative).flatten(2)
-    usual = units.kthvalue(max(1, round(CLEAN / 2 * units.shape[2]))).values / math.log(2)
-    scale = usual.clamp(min=LEAST_MEAN)[..., None, None] * relative
-    by_row, by_column = structure.line_factors(distance, scale, CLEAN, FRAME)
-    return relative * torch.maximum(by_row, by_column)
+    return (around / around.mean().clamp(min=LEAST_MEAN)).clamp_(1 / 3, 3)
 
 
 def _box_mean(values: Tensor) -> Tensor:

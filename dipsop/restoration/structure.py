@@ -140,9 +140,7 @@ def _of_neighbours(values: Tensor) -> Tensor:
     return local_sum(values, neighbours)
 
 
-def line_factors(
-    residual: Tensor, scale: Tensor, clean_share: float, most_off: float = MOST_OFF
-) -> tuple[Tensor, Tensor]:
+def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[Tensor, Tensor]:
     """How much larger the scale b is in rows and in columns that are wrong as a whole, 1 in the others.
 
     Among the share 1 − π of clean values, those of smaller residuals, the median of |y − P| / b ought to be log 2.
@@ -153,8 +151,6 @@ def line_factors(
         P − y, and b.
     clean_share : float in [0, 1]
         1 − π.
-    most_off : float
-        A line that is off by more than so many times what it ought to be is wrong as a whole.
 
     Returns
     -------
@@ -165,7 +161,7 @@ def line_factors(
     def factor(ratio: Tensor, axis: int) -> Tensor:
         rank = max(1, round(clean_share / 2 * ratio.shape[axis]))
         middle = ratio.kthvalue(rank, axis, keepdim=True).values / math.log(2)
-        return torch.where(middle > most_off, middle, 1)
+        return torch.where(middle > MOST_OFF, middle, 1)
 
     by_row = [factor(residual[..., rows, :].abs() / scale[..., rows, :], -1) for rows in bands(residual)]
     columns = bands(residual.transpose(-1, -2))

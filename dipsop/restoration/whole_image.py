@@ -50,7 +50,7 @@ class WholeImageFit:
         self.discrepant = DiscrepantRates(lr=config.lr, alpha=config.alpha or 0.0, init_scale=config.init_scale)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
-            network = SkipUNet(config.input_channels, channels, [config.width] * 5, config.skip_width)
+            network = SkipUNet(config.input_channels, channels, [config.width] * 5, config.skip_width, config.border)
         random = torch.Generator().manual_seed(config.seed)
         z = 0.1 * torch.rand(1, config.input_channels, *network.input_size(height, width), generator=random)
         self.z = z.to(y.device, memory_format=torch.channels_last)
