@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,17 @@ def test_pieces_cover_every_value_once_and_are_of_about_one_size(size, most_pixe
         inner = np.zeros(size)[piece.outer][piece.inner_of_outer]
         assert inner.shape == (rows.stop - rows.start, columns.stop - columns.start)
     assert (count == 1).all()
+
+
+def test_files_that_a_container_only_keeps_in_memory_count_as_free(tmp_path, monkeypatch):
+    (tmp_path / "limit").write_text(f"{2 << 30}\n")
+    (tmp_path / "used").write_text(f"{1700 << 20}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {500 << 20}\ninactive_file {1200 << 20}\nactive_file 5\n")
+    monkeypatch.setattr(memory, "_CONTAINERS", [(tmp_path, "limit", "used", "inactive_file")])
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 << 30))
+    assert memory.free() == (2048 - 500) << 20
+    (tmp_path / "limit").write_text("max\n")
+    assert memory.free() == 8 << 30
 
 
 def test_a_budget_makes_pieces_and_one_that_is_too_small_a_sentence():

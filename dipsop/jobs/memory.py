@@ -22,9 +22,10 @@ PER_VALUE = 42
 PER_VALUE_AND_CHANNEL = 28
 SHARE = 0.8  # of what is free: others want some too
 SMALLEST = 256 * 256  # pixels of a piece: below that the margins are most of the work
-_CONTAINER = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+# Limit and use of a container, and which part of the use are files that the system keeps in memory while nobody asks.
+_CONTAINERS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -42,10 +43,16 @@ def parsed(text: str | None) -> int | None:
 def free() -> int:
     """Bytes that can be taken now of this machine's memory, and of this process's share of it."""
     least = int(psutil.virtual_memory().available)
-    for limit, used in _CONTAINER:
+    for folder, limit, used, kept in _CONTAINERS:
         with suppress(OSError, ValueError):  # not this kind of container, or no limit
-            least = min(least, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            taken = int(Path(folder, used).read_text()) - _stated(Path(folder, "memory.stat"), kept)
+            least = min(least, int(Path(folder, limit).read_text()) - taken)
     return least
+
+
+def _stated(statistics: Path, name: str) -> int:
+    lines = (line.split() for line in statistics.read_text().splitlines())
+    return next((int(value) for key, value in lines if key == name), 0)
 
 
 def available(device: "torch.device") -> int:
