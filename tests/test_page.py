@@ -148,10 +148,16 @@ def test_options_that_are_none_are_refused_in_a_sentence(said: dict[str, Any]) -
 
 
 def test_a_result_has_the_suffix_of_the_picture_where_that_says_its_format() -> None:
-    assert choices.suffix_of("a.JPEG", "JPEG") == ".JPEG"
-    assert choices.suffix_of("a.jpg", "PNG") == ".png"
-    assert choices.suffix_of("a", "TIFF") == ".tif"
-    assert choices.suffix_of("a.heic", "HEIF") == ".png"
+    def suffix(name: str, format: str, dtype: type = np.uint8, alpha: bool = False) -> str:
+        plane = np.zeros((2, 2), dtype) if alpha else None
+        return choices.suffix_of(name, Picture(samples=np.zeros((2, 2, 3), dtype), alpha=plane, format=format))
+
+    assert suffix("a.JPEG", "JPEG") == ".JPEG"
+    assert suffix("a.jpg", "PNG") == ".png"
+    assert suffix("a", "TIFF") == ".tif"
+    assert suffix("a.heic", "HEIC") == ".png"
+    assert suffix("a.bmp", "BMP", alpha=True) == ".png"  # a BMP is read with its alpha, and written without one
+    assert suffix("a.tif", "TIFF", np.float32) == ".tif"
 
 
 # Names from outside
@@ -578,6 +584,26 @@ def test_a_tab_that_gave_no_sign_for_long_is_closed(tmp_path: Path, monkeypatch:
     with pytest.raises(DipsopError, match="reload the page"):
         tabs.get(old, "me")
     fits.close()
+
+
+def test_a_tab_that_sleeps_keeps_its_results_as_long_after_the_last_as_after_a_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = Fits()
+    tabs = Tabs(tmp_path, fits)
+    tab = tabs.get(tabs.open("me"), "me")
+    tab.seen -= sessions.SECONDS_WITHOUT_SIGN + 1
+    with monkeypatch.context() as busy:
+        busy.setattr(sessions.Tab, "is_busy", lambda _: True)
+        tabs.sweep()
+    tabs.sweep()
+    assert tab.folder.is_dir()
+    fits.close()
+
+
+def test_who_comes_by_a_link_from_elsewhere_keeps_the_name_that_the_tabs_are_under() -> None:
+    with client() as browser:
+        assert "samesite=lax" in browser.get("/").headers["set-cookie"].lower()
 
 
 def test_a_picture_that_is_taken_away_leaves_nothing(browser: TestClient, tmp_path: Path) -> None:

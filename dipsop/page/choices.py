@@ -10,7 +10,8 @@ from typing import Any
 from dipsop.errors import DipsopError
 from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.targets import RESTORED
-from dipsop.pictures.encode import FORMATS
+from dipsop.pictures.encode import FORMATS, fits
+from dipsop.pictures.picture import Picture
 from dipsop.restoration.config import PRESETS, Config, HeldOut
 
 DEFAULT = next(iter(PRESETS))  # the command line's default is the first of them too, which a test holds
@@ -161,12 +162,15 @@ def names(name: str, suffix: str) -> dict[str, str]:
     }
 
 
-def suffix_of(name: str, format: str | None) -> str:
-    """The suffix of a result in the format that a picture came in: the picture's own one where it fits."""
+def suffix_of(name: str, picture: Picture) -> str:
+    """The suffix of a result in the format that a picture came in, the picture's own one where it fits.
+
+    A format that is not written, or does not hold all of the picture, becomes PNG or TIFF.
+    """
     own = PurePath(name).suffix
-    if FORMATS.get(own.lower()) == format:
-        return own
-    return next((suffix for suffix, other in FORMATS.items() if other == format), ".png")
+    named = [own] if FORMATS.get(own.lower()) == picture.format else []
+    others = [suffix for suffix, format in FORMATS.items() if format == picture.format]
+    return next(suffix for suffix in (*named, *others, ".png", ".tif") if fits(picture, FORMATS[suffix.lower()]))
 
 
 def command_line(job: RestoreJob, called: Mapping[str, str]) -> str:

@@ -101,14 +101,22 @@ class Fit:
             self._process.terminate()
 
     def _fail(self, why: str) -> None:
-        self.problem, self.stage = why.replace(str(self.job.source), self.called["source"]), "failed"
+        self.problem, self.stage = self._in_words_of_its_owner(why), "failed"
 
     def _finish(self, report: Mapping[str, Any]) -> None:
         record = self.job.record
         if record is not None:
             save_json(record, as_called(json.loads(record.read_text("utf-8")), self.called))
         looks.show_result(self.job.out)
-        self.report, self.done, self.stage = report, 1.0, "done"
+        notes = [self._in_words_of_its_owner(note) for note in report.get("notes", ())]
+        self.report, self.done, self.stage = {**report, "notes": notes}, 1.0, "done"
+
+    def _in_words_of_its_owner(self, sentence: str) -> str:
+        """A sentence that names files as they are called where they came from."""
+        for part, name in self.called.items():
+            if path := getattr(self.job, part):
+                sentence = sentence.replace(str(path), name)
+        return sentence
 
     def stop(self) -> None:
         """End it with the result so far, as soon as there is one."""

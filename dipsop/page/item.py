@@ -75,12 +75,14 @@ class Item:
         """Take in what came: decode it, and write the first looks."""
         try:
             picture = looks.read(self.source, self.folder)
-        except DipsopError as error:
-            self.problem = str(error).replace(str(self.source), self.name)
+        except (DipsopError, MemoryError) as error:
+            short = isinstance(error, MemoryError)
+            self.problem = f"{self.name} takes more memory than there is: scale it down." if short else str(error)
+            self.problem = self.problem.replace(str(self.source), self.name)
             self.source.unlink(missing_ok=True)
             return
         height, width, channels = picture.samples.shape
-        self.suffix = choices.suffix_of(self.name, picture.format)
+        self.suffix = choices.suffix_of(self.name, picture)
         depth = str(picture.samples.dtype)
         self.about = {"width": width, "height": height, "channels": channels, "depth": depth, "format": picture.format}
 

@@ -114,7 +114,8 @@ def index(request: Request) -> Response:
     """The page itself; a browser that comes for the first time gets a name that nobody can guess."""
     response = FileResponse(STATIC / "index.html")
     if COOKIE not in request.cookies:
-        response.set_cookie(COOKIE, secrets.token_urlsafe(24), httponly=True, samesite="strict")
+        # Lax, not strict: else who comes by a link from elsewhere gets another name, and loses what is open.
+        response.set_cookie(COOKIE, secrets.token_urlsafe(24), httponly=True, samesite="lax")
     return response
 
 

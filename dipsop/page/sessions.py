@@ -148,7 +148,9 @@ class Tabs:
         """Close the tabs that gave no sign of life for long."""
         before = time.monotonic() - SECONDS_WITHOUT_SIGN
         for key, tab in list(self._tabs.items()):
-            if tab.seen < before and not tab.is_busy():
+            if tab.is_busy():
+                tab.seen = time.monotonic()  # a browser puts tabs to sleep: what is made waits for one as long
+            elif tab.seen < before:
                 self.close(key)
 
     def close_all(self) -> None:

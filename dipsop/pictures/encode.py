@@ -44,8 +44,13 @@ def check_fits(picture: Picture, path: Path) -> None:
     """Raise an ImageError, naming formats that do, where the format of a file name cannot hold a picture."""
     problem = _problem(picture, format_of(path))
     if problem:
-        better = [suffix for suffix, format in FORMATS.items() if not _problem(picture, format)]
+        better = [suffix for suffix, format in FORMATS.items() if fits(picture, format)]
         raise ImageError(f"{shown(path)} cannot hold {problem}: use {' or '.join(better[:2])}.")
+
+
+def fits(picture: Picture, format: str) -> bool:
+    """Whether a format, one of the values of FORMATS, can hold a picture."""
+    return _problem(picture, format) is None
 
 
 def _problem(picture: Picture, format: str) -> str | None:

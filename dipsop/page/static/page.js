@@ -173,9 +173,10 @@ function showDownloads(picture) {
   at("take").hidden = !picture.version;
   if (!picture.version || at("take").dataset.version === `${picture.key} ${picture.version}`) return;
   at("take").dataset.version = `${picture.key} ${picture.version}`;
-  const { fraction_corrupted: fraction, seconds, reason } = picture.result;
-  const found = fraction ? `${share(fraction)} of the values ${picture.files.includes("mask") ? "filled" : "found and replaced"}` : "Nothing found: it is the file that came";
-  at("summary").textContent = `${found}, in ${clock(seconds)}${reason === "interrupted" ? ", stopped early" : ""}.`;
+  const { fraction_corrupted: fraction, seconds, reason, notes = [] } = picture.result;
+  const found = fraction ? `${share(fraction)} of the values ${picture.files.includes("mask") ? "filled" : "found and replaced"}` : "Nothing found: the picture is as it came";
+  const ended = `${found}, in ${clock(seconds)}${reason === "interrupted" ? ", stopped early" : ""}.`;
+  at("summary").textContent = [ended, ...notes].join(" ");
   at("downloads").replaceChildren(...picture.files.map((part) => {
     const link = document.createElement("a");
     Object.assign(link, { href: wire.file(picture.key, part, picture.version), textContent: WORDS[part], download: "" });

@@ -30,12 +30,15 @@ export class Uploads {
   }
 
   async one(file, waiting) {
+    if (!this.sending.includes(waiting)) return; // taken away before it was its turn
     try {
       if (file.size > this.about.most_bytes)
         throw new Error(`${file.name} is larger than ${this.about.most_bytes >> 20} MB: crop or scale it down.`);
       const picture = await wire.upload(file);
+      const wanted = this.sending.includes(waiting);
       this.forget(waiting.key);
-      await this.came(picture);
+      if (wanted) await this.came(picture);
+      else await wire.remove(picture.key);
     } catch (error) {
       Object.assign(waiting, { stage: "refused", problem: error.message });
       this.came(null);
