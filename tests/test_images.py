@@ -5,8 +5,10 @@ import os
 import resource
 import struct
 import time
+import tracemalloc
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -19,6 +21,8 @@ from PIL import Image, ImageCms, ImageOps
 from dipsop import files
 from dipsop.errors import DipsopError, ImageError
 from dipsop.pictures.images import Picture, check_writable, load, save, save_values
+from dipsop.pictures.picture import quantized
+from dipsop.pictures.preview import eight_bits
 
 HEIGHT, WIDTH = 11, 14
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -191,6 +195,23 @@ def test_key_colour_of_a_png_becomes_alpha(tmp_path, dtype, channels):
     assert picture.alpha.max() == np.iinfo(dtype).max
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_key_level_of_a_grey_png_of_few_bits_becomes_alpha(tmp_path, bits):
+    most = (1 << bits) - 1
+    levels = np.arange(64).reshape(8, 8) % (most + 1)
+    with (tmp_path / "in.png").open("wb") as file:
+        png.Writer(8, 8, greyscale=True, bitdepth=bits, transparent=most).write(file, levels.tolist())
+    picture = load(tmp_path / "in.png")
+    assert np.array_equal(picture.samples[..., 0], levels * (255 // most))
+    assert np.array_equal(picture.alpha == 0, levels == most)
+
+
+def test_a_colour_profile_of_megabytes_comes_in_and_goes_out(tmp_path):
+    profile = PROFILE + bytes(np.random.default_rng(0).integers(0, 256, 3 << 20, np.uint8))
+    save(tmp_path / "out.png", replace(Picture.from_array(samples(np.uint8, 3)), icc_profile=profile))
+    assert load(tmp_path / "out.png").icc_profile == profile
+
+
 def test_jpeg_is_written_at_quality_95_without_chroma_subsampling(tmp_path):
     save(tmp_path / "out.jpg", Picture.from_array(samples(np.uint8, 3)))
     reference = io.BytesIO()
@@ -352,6 +373,18 @@ def test_picture_of_an_array_does_not_change_with_it():
     picture = Picture.from_array(array)
     array[:] = 9
     assert picture.samples.max() == 0
+
+
+def test_a_deep_picture_is_shown_at_eight_bits_without_a_second_one_in_floats():
+    deep = np.random.default_rng(0).integers(0, 65536, (400, 500, 3)).astype(np.uint16)
+    tracemalloc.start()
+    shown = eight_bits(deep)
+    map_of_it = quantized(deep > 9, np.dtype(np.uint8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(shown, np.rint(deep / 257))
+    assert map_of_it.max() == 255
+    assert peak < 14 * deep.size
 
 
 def test_maps_are_written_as_eight_bit(tmp_path):

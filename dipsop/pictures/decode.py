@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import imagecodecs
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from dipsop.pictures import exif
 from dipsop.pictures.decode_heif import bits_of_avif, decode_deep_avif, decode_heic
@@ -24,6 +24,9 @@ from dipsop.pictures.refusals import refuse_animation, refuse_pages
 DECODING_ERRORS = (*exif.BROKEN, EOFError, MemoryError, NotImplementedError, UnicodeError, zlib.error)
 
 _ANIMATED = {"PNG": "an animated PNG", "WEBP": "an animated WebP", "AVIF": "a sequence of pictures"}
+
+# Pillow takes colour profiles of up to 1 MB; those of scanners can be longer.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 
 # The libraries log what they find odd. With no handler at all Python would print that on stderr.
 for _library in ("PIL", "tifffile"):
@@ -77,6 +80,9 @@ def _decode_with_pillow(file: BinaryIO, name: str, format: str) -> Picture:
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             refuse_animation(_ANIMATED[format], name)
         image.load()
+        if format == "PNG" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
+            # The level that is transparent is said in the bits of the file, which Pillow has spread over eight.
+            image.info["transparency"] *= 255 // ((1 << min(8, _bits_of_png(file))) - 1)
         record, orientation = exif.upright(_exif_record(image))
         profile = image.info.get("icc_profile") or None
         notes: tuple[str, ...] = ()

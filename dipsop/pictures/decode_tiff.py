@@ -86,9 +86,9 @@ class Pages:
             alpha = None if alpha is None else exif.turned(alpha, orientation)
         else:
             samples, alpha, profile, notes = self._eight_bits(page, profile)
-            more = page.samplesperpixel - samples.shape[2] - (alpha is not None)
-            if page.photometric in _OWN_CHANNELS and more > 0:  # Pillow says nothing of them
-                notes = (*notes, f"{self._name} holds more channels than its colours and an alpha, they are left out.")
+        more = page.samplesperpixel - samples.shape[2] - (alpha is not None)
+        if page.photometric in _OWN_CHANNELS and more > 0:
+            notes = (*notes, f"{self._name} holds more channels than its colours and an alpha, they are left out.")
         return Picture(
             samples=samples,
             alpha=alpha,
@@ -188,7 +188,8 @@ def _deep(page: tifffile.TiffPage, name: str) -> tuple[NDArray[Any], NDArray[Any
     array = page.asarray()
     if page.planarconfig == 2 and page.samplesperpixel > 1:
         array = np.moveaxis(array, 0, -1)
-    samples, alpha = without_alpha(array.astype(array.dtype.newbyteorder("=")))
+    samples, more = without_alpha(array.astype(array.dtype.newbyteorder("=")))
+    alpha = more if extra == (2,) else None
     if np.issubdtype(samples.dtype, np.floating) and not in_unit_range(samples):
         _refuse_range(samples, name)
     if photometric == 0:  # 0 is white in the file

@@ -32,8 +32,12 @@ def first_estimate(samples: Bytes) -> Bytes:
 
 def eight_bits(samples: NDArray[np.generic]) -> Bytes:
     """Return samples of any depth at 8 bits."""
-    deep = samples.dtype != np.uint8
-    return (quantized(unit_values(samples), np.dtype(np.uint8)) if deep else samples).astype(np.uint8, copy=False)
+    if samples.dtype == np.uint8:
+        return samples.astype(np.uint8, copy=False)
+    out = np.empty(samples.shape, np.uint8)
+    for row, deep in zip(out, samples, strict=True):  # as floats, of which there need not be a whole picture
+        row[...] = quantized(unit_values(deep), out.dtype)
+    return out
 
 
 def _estimated(y: Bytes) -> Bytes:
