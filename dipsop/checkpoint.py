@@ -1,6 +1,8 @@
 """States of long work as files: tensors, numbers and containers of them, never code."""
 
+import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ def remove_state(path: Path) -> None:
 def _unfinished(path: Path) -> Path:
     """Where a state is written first: always there, as one run alone writes it."""
     target = path.resolve()
-    return target.with_name(f".dipsop-{target.name}.tmp")
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # of a length that every disk takes
+    return target.with_name(f".dipsop-{name}.tmp")
 
 
 def load_state(path: Path, remedy: str = "start anew, without --resume") -> dict[str, Any]:

@@ -6,7 +6,8 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,6 +47,15 @@ def exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def identity(path: Path) -> Hashable:
+    """What all names of a file have in common, by links or on a disk that ignores case; its place if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
 
 
 def check_writable(path: Path) -> None:
@@ -99,14 +109,14 @@ def check_apart(inputs: Sequence[Path | None], outputs: Sequence[Path | None]) -
     DipsopError
         If an output would replace an input or another output, under whatever name or link.
     """
-    taken = {os.path.realpath(path): "an input" for path in inputs if path is not None}
+    taken = {identity(path): "an input" for path in inputs if path is not None}
     for path in outputs:
         if path is None:
             continue
-        real = os.path.realpath(path)
-        if real in taken:
-            raise DipsopError(f"{shown(path)} is {taken[real]} of the same command: choose another name.")
-        taken[real] = "another output"
+        file = identity(path)
+        if file in taken:
+            raise DipsopError(f"{shown(path)} is {taken[file]} of the same command: choose another name.")
+        taken[file] = "another output"
 
 
 def make_folder(path: Path) -> None:
@@ -160,7 +170,8 @@ def write_atomically(path: Path, data: bytes | IO[bytes], temporary: Path | None
     except OSError as error:
         raise unwritten(path, error) from error
     finally:  # also on Ctrl-C; once renamed there is nothing left to remove
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def unwritten(path: Path, error: OSError) -> DipsopError:

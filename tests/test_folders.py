@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command_line import listing, run, started, status
 
+from dipsop.checkpoint import save_state
 from dipsop.errors import DipsopError
 from dipsop.jobs import folder, memory, worker
 from dipsop.jobs.folder import MADE_FROM, FolderJob
@@ -69,6 +70,39 @@ def test_patterns_and_single_files_go_by_their_names(album):
         "album/sub/b.tif": "out/b.tif",
     }
     assert set(places(["album/**/*.bmp"])) == {"album/sub/deep er/c ü.bmp"}
+
+
+def test_a_name_as_long_as_a_disk_takes_is_restored_and_a_longer_one_is_a_sentence(album, capsys):
+    long = "好" * 75 + "e.png"  # 230 bytes: no room for a suffix more
+    (album / "a.png").rename(album / long)
+    (each,) = targets([str(album / long)], Path("out"))
+    job = folder._one(each, RestoreJob(source=Path(), out=Path(), preset="quick", config=PRESETS["quick"]), None)
+    Path("out").mkdir()
+    save_state(job.checkpoint, {"a": 1})
+    assert len(list(Path("out").iterdir())) == 1
+    assert status("restore", "x" * 300 + ".png", "--out", "y.png", *STEPS) == 1
+    assert status("restore", "album", "x" * 300 + ".png", "--out", "out", *STEPS) == 1
+    assert status("restore", str(album / long), "--out", "y" * 300 + ".png", *STEPS) == 1
+    assert capsys.readouterr().err.count("name too long") == 3
+
+
+def test_a_folder_that_cannot_be_listed_is_a_sentence(album, monkeypatch):
+    def closed(folder, onerror):
+        onerror(PermissionError(13, "Permission denied", str(folder)))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", closed)
+    with pytest.raises(DipsopError, match=r"^album cannot be listed \(permission denied\): .*\.$"):
+        targets(["album"], Path("out"))
+
+
+def test_a_picture_is_not_written_over_under_another_name_of_its_own(album):
+    os.link(album / "a.png", album / "b.png")  # as names that differ in case are on some disks
+    assert status("restore", "album/a.png", "--out", "album/b.png", *STEPS) == 1
+    Path("out").mkdir()
+    os.link(album / "a.png", "out/a.png")
+    with pytest.raises(DipsopError, match="is one of the pictures"):
+        targets(["album/a.png"], Path("out"))
 
 
 def test_results_within_the_folder_are_not_taken_for_pictures(album):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import dipsop
-from dipsop.errors import ImageError
-from dipsop.jobs import events, folder, restore
+from dipsop.errors import DipsopError, ImageError
+from dipsop.jobs import events, fitting, folder, restore
 from dipsop.jobs.folder import FolderJob
 from dipsop.jobs.job import RestoreJob, from_dict
 from dipsop.pictures import images
@@ -44,6 +44,31 @@ def test_a_script_runs_a_restore_job_with_a_listener_of_its_own(here, capsys):
     assert changed.mean() > 0
     assert changed.mean() == pytest.approx(report["fraction_corrupted"], abs=0.03)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_preview_that_cannot_be_written_on_the_way_does_not_end_the_work(here, monkeypatch):
+    asked = []
+
+    def fails(*_):
+        asked.append(1)
+        raise DipsopError("p.png could not be written (no space left on device): free space.")
+
+    monkeypatch.setattr(fitting, "_save_preview", fails)
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_PREVIEWS", 0.0)
+    heard = list(restore.run(job(preview=Path("p.png"))))
+    notes = [event.sentence for event in heard if isinstance(event, events.Noted)]
+    assert len(asked) > 1
+    assert notes == ["p.png could not be written (no space left on device): free space. The restoration goes on."]
+    assert Path("out.png").exists()
+
+
+def test_what_is_protected_stays_where_the_output_of_the_network_is_wanted(here):
+    images.save_values(Path("stay.png"), np.eye(24, 32, dtype=bool))
+    for _ in restore.run(job(protect=Path("stay.png"), network_output=True)):
+        pass
+    same = images.load(Path("out.png")).samples == images.load(Path("noisy.png")).samples
+    assert same[np.eye(24, 32, dtype=bool)].all()
+    assert same.mean() < 0.5
 
 
 def test_a_job_that_is_told_to_stop_writes_the_result_so_far(here):

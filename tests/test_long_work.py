@@ -17,7 +17,7 @@ import torch
 from command_line import QUICK, listing, status
 
 import dipsop
-from dipsop.checkpoint import load_state, remove_state, save_state
+from dipsop.checkpoint import _unfinished, load_state, remove_state, save_state
 from dipsop.jobs import checkpoints, memory, restore
 from dipsop.jobs.events import Preview, Stopped
 from dipsop.jobs.job import RestoreJob
@@ -109,7 +109,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_bit_equal(here, preset):
 
 
 def test_what_a_kill_left_of_a_checkpoint_is_written_over_and_goes_with_it(tmp_path):
-    state, half = tmp_path / "state", tmp_path / ".dipsop-state.tmp"
+    state, half = tmp_path / "state", _unfinished(tmp_path / "state")
     half.write_bytes(b"half")  # as a kill in the middle of writing leaves it
     save_state(state, {"steps": 3})
     assert load_state(state) == {"steps": 3}

@@ -1,5 +1,6 @@
 """`dipsop restore`: corrupted pictures in, clean ones out. Its options; jobs/ does the work."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from dipsop.commands import restore_options as opt
 from dipsop.commands.options import Device, Quiet, Seed, given, refuse
 from dipsop.errors import DipsopError
-from dipsop.files import exists, shown
+from dipsop.files import shown
 from dipsop.restoration.config import PRESETS, RANDOM_START_STEPS, HeldOut
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _beside(picture: str, many: bool, overwrite: bool) -> Path:
     if many:
         raise typer.BadParameter("name a folder for the results of several pictures.", param_hint="--out")
     out = beside(Path(picture))
-    if exists(out) and not overwrite:
+    if os.path.exists(out) and not overwrite:
         raise DipsopError(f"{shown(out)} is there already: say --overwrite, or choose another name as --out.")
     return out
 

@@ -14,7 +14,7 @@ from dipsop.compute import pick_device, release_memory
 from dipsop.errors import DipsopError
 from dipsop.files import shown
 from dipsop.jobs import checkpoints, memory
-from dipsop.jobs.events import Begun, Finishing, Preview, ShortOfMemory, Stop
+from dipsop.jobs.events import Begun, Finishing, Noted, Preview, ShortOfMemory, Stop
 from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.pace import Pace
 from dipsop.jobs.trace import Trace
@@ -105,7 +105,7 @@ def _trace(job: RestoreJob, reading: Reading, canvas: Canvas) -> Trace:
     return Trace(reading.clean if wanted else None)
 
 
-def fit(work: Work, stop: Stop) -> Iterator[Begun | Step | Preview | ShortOfMemory | Finishing]:
+def fit(work: Work, stop: Stop) -> Iterator[Begun | Step | Preview | Noted | ShortOfMemory | Finishing]:
     """Restore piece by piece, in smaller pieces where memory turns out to be short."""
     while True:
         yield Begun(work.job.config.steps * len(work.canvas.pieces))
@@ -124,19 +124,24 @@ def fit(work: Work, stop: Stop) -> Iterator[Begun | Step | Preview | ShortOfMemo
         release_memory()  # now that nobody holds a step any more
 
 
-def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Finishing]:
+def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Finishing]:
     job, canvas = work.job, work.canvas
     previews, saves = Pace(SECONDS_BETWEEN_PREVIEWS), Pace(SECONDS_BETWEEN_CHECKPOINTS)
-    first = work.resumed["piece"] if work.resumed else 0
+    first, noted = work.resumed["piece"] if work.resumed else 0, False
     for number in range(first, len(canvas.pieces)):
         for step in _steps_of_piece(work, number):
             of_all = _of_all(step, number, work)
             work.trace.add(of_all)
             yield of_all
-            if job.preview and previews.maybe(_save_preview, job.preview, work, number, step):
-                yield Preview(job.preview)
-            if job.checkpoint and step.done < 1:
-                saves.maybe(work.save, job.checkpoint, number, step)
+            try:
+                if job.preview and previews.maybe(_save_preview, job.preview, work, number, step):
+                    yield Preview(job.preview)
+                if job.checkpoint and step.done < 1:
+                    saves.maybe(work.save, job.checkpoint, number, step)
+            except DipsopError as error:  # a full disk, a share that is gone for a while: the fit is worth more
+                if not noted:
+                    yield Noted(f"{error} The restoration goes on.")
+                noted = True
             work.stopped = stop()
             ends_here = work.stopped or of_all.iteration == job.last_step
             if ends_here:
@@ -198,7 +203,9 @@ def _put(work: Work, piece: Tile, step: Step) -> Array | None:
     """Put a finished piece on the canvas; returns its image, where that is what is wanted."""
     found, image = step.corrupted(), None
     if work.job.network_output:
-        work.canvas.put(piece, step.network_output(), np.ones_like(found), found)
+        protected = work.reading.protected
+        everywhere = np.ones_like(found) if protected is None else ~protected[piece.outer] | np.zeros_like(found)
+        work.canvas.put(piece, step.network_output(), everywhere, found)
     else:
         image = step.image()
         work.canvas.put(piece, image, image != work.canvas.values(piece), found)

@@ -6,6 +6,7 @@ result remembers how far it is: the same job, given again, goes on.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -22,6 +23,7 @@ from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.targets import Target, targets
 
 DASK_TIMEOUT = "10s"
+LONG_NAME = 200  # bytes: a longer one leaves no room for what a checkpoint adds, as 255 are all that most disks take
 MADE_FROM = ".dipsop-made-from.jsonl"  # in the folder of the results: a line for each, of which the last one counts
 
 
@@ -74,7 +76,7 @@ def run(job: FolderJob, stop: Stop = never) -> Iterator[Begun | Progress | Resto
     to_do, counts = [], {"restored": 0, "skipped": 0, "failed": 0}
     origins = _Origins(job.each.out)
     for target in wanted:
-        stays = target.out.exists() and not job.overwrite
+        stays = os.path.exists(target.out) and not job.overwrite
         problem = target.problem or (origins.problem(target) if stays else None)
         if problem is not None:
             counts["failed"] += 1
@@ -162,7 +164,10 @@ def _outcome(target: Target, report: Mapping[str, Any]) -> Restored | Failed:
 
 def _one(target: Target, job: RestoreJob, threads: int | None) -> RestoreJob:
     """The job of one picture."""
-    checkpoint = target.out.with_name(f".{target.out.name}.dipsop-checkpoint")
+    name = target.out.name
+    if len(os.fsencode(name)) > LONG_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    checkpoint = target.out.with_name(f".{name}.dipsop-checkpoint")
     return replace(
         job, source=target.source, out=target.out, checkpoint=checkpoint, resume=True, of_many=True, threads=threads
     )

@@ -20,11 +20,13 @@ class Pace:
         self._next = time.monotonic() + seconds
 
     def maybe(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Do it now if it is time; returns whether it was."""
+        """Do it now if it is time; returns whether it was. Where it fails, it is done again as long after."""
         begin = time.monotonic()
         if begin < self._next:
             return False
-        action(*args, **kwargs)
-        end = time.monotonic()
-        self._next = end + max(self._seconds, 20 * (end - begin))
+        try:
+            action(*args, **kwargs)
+        finally:
+            end = time.monotonic()
+            self._next = end + max(self._seconds, 20 * (end - begin))
         return True

@@ -107,7 +107,7 @@ def _check_free(out: Path, data: Path) -> None:
         there = exists(out) and (not out.is_dir() or any(out.iterdir()) or data.is_file())
     except OSError as error:
         raise DataError(f"{shown(out)} cannot be looked into ({reason(error)}): choose another --out.") from None
-    if there:
+    if there or not out.name:
         raise DataError(f"{shown(out)} is there already: choose another --out.")
     if data.is_dir() and Path(os.path.realpath(data)) in Path(os.path.realpath(out)).parents:
         raise DataError(f"{shown(out)} lies in {shown(data)}, which stays as it is: choose another --out.")

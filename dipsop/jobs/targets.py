@@ -4,10 +4,12 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os.path import exists, isdir  # these of Path raise where the system does not let one look
 from pathlib import Path
+from typing import NoReturn
 
-from dipsop.errors import DipsopError, ImageError
-from dipsop.files import shown
+from dipsop.errors import DipsopError
+from dipsop.files import identity, reason, shown
 from dipsop.pictures.encode import FORMATS, READ_ALONE
 
 _READ = (*FORMATS, *READ_ALONE)
@@ -26,8 +28,8 @@ class Target:
 def is_batch(pictures: Sequence[str], out: Path | None) -> bool:
     """Whether a command means a folder of results, and not one file."""
     first = Path(pictures[0])
-    pattern = glob.has_magic(pictures[0]) and not first.exists()
-    return len(pictures) > 1 or first.is_dir() or pattern or (out is not None and out.is_dir())
+    pattern = glob.has_magic(pictures[0]) and not exists(first)
+    return len(pictures) > 1 or isdir(first) or pattern or (out is not None and isdir(out))
 
 
 def beside(source: Path) -> Path:
@@ -51,11 +53,11 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
     DipsopError
         Results would take the place of pictures or be one file, or there is no picture at all.
     """
-    if out.suffix.lower() in FORMATS and not out.is_dir():
+    if out.suffix.lower() in FORMATS and not isdir(out):
         several = shown(Path(pictures[0])) + (" and others" if len(pictures) > 1 else "")
         raise DipsopError(f"{shown(out)} is named like one picture, for {several} name a folder as --out.")
     found: dict[Path, Target] = {}
-    sources: dict[Path, Path] = {}
+    sources = set()
     for source, place in _all(pictures, out):
         target = out / (place.with_suffix(".png") if place.suffix.lower() in READ_ALONE else place)
         problem = _problem(source, target)
@@ -65,11 +67,11 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
             problem = f"{shown(source)} and {shown(other)} would both become {shown(target)}: {remedy}."
             target = target.with_name(f"{target.name} of {len(found)}")  # never written
         found.setdefault(target, Target(source, target, problem))
-        sources[Path(os.path.realpath(source))] = source
+        sources.add(identity(source))
     if not found:
         raise DipsopError(f"{', '.join(pictures)} holds no pictures: name files that end in {', '.join(_READ)}.")
     for target in found:
-        if Path(os.path.realpath(target)) in sources:
+        if identity(target) in sources:
             raise DipsopError(f"{shown(target)} is one of the pictures: choose another folder as --out.")
     return list(found.values())
 
@@ -78,20 +80,24 @@ def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
     for name in pictures:
         path = Path(name)
         matches = (
-            [path] if path.exists() or not glob.has_magic(name) else sorted(map(Path, glob.glob(name, recursive=True)))
+            [path] if exists(path) or not glob.has_magic(name) else sorted(map(Path, glob.glob(name, recursive=True)))
         )
         if not matches:
             raise DipsopError(f"{name} matches no file: check the pattern.")
         for match in matches:
-            if match.is_dir():
+            if isdir(match):
                 yield from ((file, file.relative_to(match)) for file in _below(match, out))
             else:
                 yield match, Path(match.name)
 
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
+    def closed(error: OSError) -> NoReturn:
+        place = shown(Path(error.filename))
+        raise DipsopError(f"{place} cannot be listed ({reason(error)}): change its permissions, or name other folders.")
+
     results = os.path.realpath(out)
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(
             f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(parent, f)) != results
         )
@@ -102,8 +108,12 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
 
 
 def _problem(source: Path, target: Path) -> str | None:
-    if not source.exists():
-        return str(ImageError(f"{shown(source)} does not exist: check the name."))
+    try:
+        os.stat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{shown(source)} does not exist: check the name."
+    except OSError as error:
+        return f"{shown(source)} cannot be read ({reason(error)}): change its permissions or its name."
     if target.suffix.lower() not in FORMATS:
         return f"{shown(source)} has no suffix of a picture format: end it in one of {', '.join(FORMATS)}."
     return None
