@@ -1,12 +1,13 @@
 """Writing files so that never half a file is left and never an existing one is harmed."""
 
+import csv
 import io
 import json
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -199,6 +200,13 @@ def save_json(path: Path, value: Mapping[str, Any]) -> None:
 def as_json(value: Any, indent: int | None = None) -> str:
     """Return the JSON of a value; numbers that JSON does not have (infinite, NaN) become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Return rows as CSV in UTF-8; names of files that are no text come back as the bytes they are."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def save_figure(path: Path, figure: "Figure", dpi: int = 150) -> None:

@@ -10,7 +10,6 @@ fiftyone         labels.json and data.json of a FiftyOneImageClassificationDatas
                  suggested_label, is_label_issue; beside them the version
 """
 
-import csv
 import io
 import os
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from dipsop.errors import DataError, DipsopError
-from dipsop.files import shown
+from dipsop.files import csv_bytes, shown
 
 VERSION = 1
 COLUMNS = ("sample", "is_label_issue", "label_score", "given_label", "predicted_label")
@@ -56,11 +55,7 @@ def cleanlab(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Any]]:
 
 def as_csv(columns: dict[str, list[Any]]) -> bytes:
     """Those columns as CSV with a heading."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return csv_bytes([columns, *zip(*columns.values(), strict=True)])
 
 
 def as_parquet(columns: dict[str, list[Any]]) -> bytes:

@@ -1,13 +1,12 @@
 """Which labels are suspect: a ranked list, and how good the ranking is where the truth is known."""
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dipsop.classification.dataset import Labels
+from dipsop.files import csv_bytes
 
 Scores = NDArray[np.floating]
 COLUMNS = ("rank", "sample", "given_label", "suggested_label", "score", "given_probability", "wrong")
@@ -149,12 +148,10 @@ def _listed(
     ]
 
 
-def as_csv(listed: list[Suspect]) -> str:
+def as_csv(listed: list[Suspect]) -> bytes:
     """The list as CSV with a heading."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for s in listed:
-        wrong = "yes" if s.wrong else "no"
-        writer.writerow([s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}", wrong])
-    return text.getvalue()
+    lines = (
+        (s.rank, s.sample, s.given, s.suggested, f"{s.score:.6g}", f"{s.probability:.6g}", "yes" if s.wrong else "no")
+        for s in listed
+    )
+    return csv_bytes([COLUMNS, *lines])

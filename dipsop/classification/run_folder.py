@@ -28,7 +28,7 @@ from dipsop.classification.dataset import Dataset
 from dipsop.classification.report import COLUMNS, Suspect, as_csv
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
-from dipsop.files import exists, make_folder, reason, save_figure, save_json, shown, write_atomically
+from dipsop.files import csv_bytes, exists, make_folder, reason, save_figure, save_json, shown, write_atomically
 
 CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
 CURVES, SUSPECTS, SUMMARY, FEATURES = "curves.png", "labels.csv", "summary.json", "features.npz"
@@ -128,12 +128,9 @@ def _load_labels(folder: Path) -> dict[str, NDArray[Any]]:
 
 def write_metrics(folder: Path, epochs: list[Epoch]) -> None:
     """Write metrics.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Epoch)])
-    for epoch in epochs:
-        writer.writerow([f"{value:.6g}" for value in asdict(epoch).values()])
-    write_atomically(folder / METRICS, text.getvalue().encode())
+    heading = [field.name for field in fields(Epoch)]
+    lines = ([f"{value:.6g}" for value in asdict(epoch).values()] for epoch in epochs)
+    write_atomically(folder / METRICS, csv_bytes([heading, *lines]))
 
 
 def write_curves(folder: Path, epochs: list[Epoch]) -> None:
@@ -179,5 +176,4 @@ def load_suspects(folder: Path) -> list[dict[str, str]]:
 
 def write_suspects(folder: Path, listed: list[Suspect]) -> None:
     """Write labels.csv."""
-    # Names of files need not be text; they come back as the bytes they are.
-    write_atomically(folder / SUSPECTS, as_csv(listed).encode("utf-8", "surrogateescape"))
+    write_atomically(folder / SUSPECTS, as_csv(listed))

@@ -1,7 +1,5 @@
 """What a run of `dipsop classify` is good for: `dipsop predict`, `dipsop relabel`, `dipsop export`."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dipsop.commands.options import NONE, OFF, Device, Quiet
-from dipsop.files import check_suffix, printable, shown, write_atomically
+from dipsop.files import check_suffix, csv_bytes, printable, shown, write_atomically
 
 if TYPE_CHECKING:
     from dipsop.jobs.predict import Prediction
@@ -51,7 +49,7 @@ def predict(
         else:
             typer.echo(_as_json(one, top) if as_json else _in_words(one))
     if table is not None:
-        write_atomically(table, _as_csv(found).encode("utf-8", "surrogateescape"))
+        write_atomically(table, _as_csv(found))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -68,13 +66,11 @@ def _as_json(prediction: "Prediction", top: int) -> str:
     return json.dumps({"image": str(prediction.image)} | ranked[0] | ({"top": ranked} if top > 1 else {}))
 
 
-def _as_csv(predictions: Sequence["Prediction"]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "rank", "label", "probability"])
-    for one in predictions:
-        writer.writerows([one.image, k, label, f"{value:.6g}"] for k, (label, value) in enumerate(one.ranked, 1))
-    return text.getvalue()
+def _as_csv(predictions: Sequence["Prediction"]) -> bytes:
+    lines = (
+        (one.image, k, label, f"{value:.6g}") for one in predictions for k, (label, value) in enumerate(one.ranked, 1)
+    )
+    return csv_bytes([("image", "rank", "label", "probability"), *lines])
 
 
 def relabel(

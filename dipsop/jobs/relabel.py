@@ -1,7 +1,6 @@
 """A folder or a CSV of labelled images once more, with corrections applied. What is there is only read."""
 
 import csv
-import io
 import os
 import secrets
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from dipsop.classification import corrections, image_folder
 from dipsop.classification.image_folder import Listed
 from dipsop.errors import DataError, DipsopError
-from dipsop.files import exists, make_folder, reason, shown, write_atomically
+from dipsop.files import csv_bytes, exists, make_folder, reason, shown, write_atomically
 from dipsop.jobs.events import Begun, Done, Stop, Stopped, Underway, never
 
 Event = Begun | Underway | Done | Stopped
@@ -70,7 +69,7 @@ def run(job: RelabelJob, stop: Stop = never) -> Iterator[Event]:
     changed = sum(before != after for (_, before), after in zip(listed, labels, strict=True))
     yield Begun(steps=len(listed))
     if job.data.is_file():
-        write_atomically(job.out, _csv(job, listed, labels).encode())
+        write_atomically(job.out, _csv(job, listed, labels))
     else:
         targets = _targets(job.data, listed, labels)
         completed = yield from _fill(job, [path for path, _ in listed], targets, stop)
@@ -113,7 +112,7 @@ def _check_free(out: Path, data: Path) -> None:
         raise DataError(f"{shown(out)} lies in {shown(data)}, which stays as it is: choose another --out.")
 
 
-def _csv(job: RelabelJob, listed: Listed, labels: Sequence[str]) -> str:
+def _csv(job: RelabelJob, listed: Listed, labels: Sequence[str]) -> bytes:
     """The lines of the CSV with their further columns, its heading if it has one, paths as seen from the new one."""
     with job.data.open(encoding="utf-8-sig", newline="") as lines:
         rows = [row for row in csv.reader(lines) if row]
@@ -123,9 +122,7 @@ def _csv(job: RelabelJob, listed: Listed, labels: Sequence[str]) -> str:
     for row, (path, _), label in zip(rows[len(heading) :], listed, labels, strict=True):
         written = row[0].strip()
         row[:2] = [os.path.relpath(path, here) if elsewhere and not Path(written).is_absolute() else written, label]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return csv_bytes(rows)
 
 
 def _targets(data: Path, listed: Listed, labels: Sequence[str]) -> list[Path]:
