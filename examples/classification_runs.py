@@ -87,18 +87,7 @@ def of_the_papers(seeds: Sequence[int]) -> list[Task]:
 
 def table(runs: Sequence[Run]) -> str:
     """Mean ± standard deviation over the seeds, and median seconds, as Markdown."""
-    heads = [
-        "noise",
-        "method",
-        "last epoch, %",
-        "ceiling, %",
-        "below it",
-        "best epoch, %",
-        "AUROC",
-        "average precision",
-    ]
-    heads += ["seconds", "× ce", "published: × (hours)", "seeds"]
-    lines = [row_of(heads), row_of(["---"] * len(heads)).replace(" ", "")]
+    lines = [row_of(HEADS), row_of(["---"] * len(HEADS)).replace(" ", "")]
     noises = list(dict.fromkeys(made.noise for made in runs))
     for noise, method in itertools.product(noises, METHODS):
         row = [made for made in runs if (made.noise, made.method) == (noise, method)]

@@ -34,7 +34,7 @@ def test_time_left_is_near_the_truth_from_half_an_epoch_on(method, views, monkey
     for epoch in (1, 2, 3):
         for step in range(1, 6):
             clock[0] += 8 * views + (60 if epoch == step == 1 else 0)
-            left.see(Step(epoch, step))
+            left.see(Step(epoch))
             said.append((clock[0], left.done, left.seconds))
         clock[0] += 24 / 3
         left.see(Epoch(epoch, 0, 0, 0, 0, 0))
@@ -72,7 +72,7 @@ def test_time_left_counts_the_models_that_judge_the_labels(monkeypatch):
 def test_steps_are_yielded_between_the_epochs_and_change_nothing():
     with_steps, without = trainer(tests=0), trainer(tests=0)
     heard = list(with_steps.steps())
-    assert heard[:6] == [*(Step(1, k) for k in range(1, 6)), heard[5]]
+    assert heard[:6] == [*[Step(1)] * 5, heard[5]]
     assert [event.number for event in heard if isinstance(event, Epoch)] == [1, 2, 3]
     for _ in without.epochs():
         pass

@@ -178,8 +178,8 @@ class Kept:
     def _made_by(self) -> str:
         return f"{NETWORK}, {self.side} pixels"
 
-    def add(self, path: Path) -> int:
-        """Add what a file holds, and return how many images those are.
+    def add(self, path: Path) -> None:
+        """Add what a file holds.
 
         Raises
         ------
@@ -200,7 +200,6 @@ class Kept:
                 f"{shown(path)} holds features of {made_by}, not of {self._made_by}: delete it, or name another."
             )
         self.rows |= {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
-        return len(keys)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""

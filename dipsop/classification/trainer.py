@@ -38,7 +38,6 @@ class Step:
     """One step done, of the epoch that is under way."""
 
     epoch: int  # from 1
-    number: int  # of the step in its epoch, from 1
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ class Trainer:
                 index = orders[share][step * self.share_batch : (step + 1) * self.share_batch]
                 sums += self._learn(share, index, randoms[share])
             self._optimizer.step()
-            yield Step(self.epochs_done + 1, step + 1)
+            yield Step(self.epochs_done + 1)
         return sums
 
     def _learn(self, share: int, index: Tensor, random: torch.Generator) -> Tensor:

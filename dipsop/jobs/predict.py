@@ -39,16 +39,6 @@ class Prediction:
     image: Path
     ranked: tuple[tuple[str, float], ...]
 
-    @property
-    def label(self) -> str:
-        """The likeliest class."""
-        return self.ranked[0][0]
-
-    @property
-    def probability(self) -> float:
-        """That of the likeliest class."""
-        return self.ranked[0][1]
-
 
 @dataclass(frozen=True)
 class Unread:

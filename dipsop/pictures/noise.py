@@ -162,7 +162,7 @@ def curve(
     return between
 
 
-def _scratch(rng: np.random.Generator, height: int, width: int, finer: int = 1) -> NDArray[np.bool_]:
+def _scratch(rng: np.random.Generator, height: int, width: int, finer: int) -> NDArray[np.bool_]:
     """Draw a curve from anywhere to anywhere.
 
     It is 1 to 3 pixels wide; where it is drawn finer, to be made smaller, 1 to 6.
@@ -177,7 +177,7 @@ def _stroke_width(rng: np.random.Generator, finer: int) -> int:
     return int(rng.integers(1, 4)) if finer == 1 else round(finer * rng.uniform(1, 6))
 
 
-def _lettering(rng: np.random.Generator, height: int, width: int, finer: int = 1) -> NDArray[np.bool_]:
+def _lettering(rng: np.random.Generator, height: int, width: int, finer: int) -> NDArray[np.bool_]:
     """Draw a word of four to eight signs, a thirtieth to a fifteenth of the smaller side high, at least 6 pixels."""
     word = "".join(_SIGNS[i] for i in rng.integers(0, len(_SIGNS), rng.integers(4, 9)))
     font = ImageFont.load_default(max(6 * finer, min(height, width) / 30 * (1 + rng.random())))

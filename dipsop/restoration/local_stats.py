@@ -14,6 +14,7 @@ from torch import Tensor
 # A value that nobody trusts still counts this much: there is a mean, however many neighbours are hidden.
 LEAST_TRUST = 1e-3
 NOTHING = 1e-7
+REWEIGHTINGS = 8  # of the surroundings, for a first guess
 BAND = 1 << 20  # pixels that are worked on at a time
 
 
@@ -121,16 +122,15 @@ def weighted_median(values: Tensor, weight: Tensor, window: Tensor, levels: int 
     return median
 
 
-def first_guess(y: Tensor, rounds: int = 8) -> Tensor:
+def first_guess(y: Tensor) -> Tensor:
     """Return a trust in every value, by robust statistics of its surroundings, before any network.
 
-    The deviation from the median, measured by the local scale, gives every value a trust; `rounds` of reweighting
-    replace the median by the mean of the trusted surroundings.
+    The deviation from the median of the surroundings, measured by the local scale, gives every value a trust; then,
+    REWEIGHTINGS times in all, the mean of the trusted surroundings takes the place of the median.
 
     Parameters
     ----------
     y : Tensor (1, C, H, W) in [0, 1]
-    rounds : int
 
     Returns
     -------
@@ -141,7 +141,7 @@ def first_guess(y: Tensor, rounds: int = 8) -> Tensor:
     median = base = weighted_median(y, everything, close)
     # Clamped, so that the outliers themselves do not set the scale that they are measured by.
     scale = (0.5 * weighted_mean((y - median).abs().clamp(max=0.2), everything, close)).clamp(0.03, 0.15)
-    for _ in range(rounds):
+    for _ in range(REWEIGHTINGS):
         deviation = (y - base).abs()
         trust = 1 / (1 + (deviation / scale) ** 4)
         base = weighted_mean(y, trust, near)

@@ -171,7 +171,7 @@ class TiledLook:
 
 
 @torch.no_grad()
-def marks_over(y: Tensor, dtype: Dtype, told: bool = False, weights: Path = _SHIPPED_MARKS) -> Tensor | None:
+def marks_over(y: Tensor, dtype: Dtype, told: bool = False) -> Tensor | None:
     """Return the odds that a mark lies over a pixel, (1, 1, H, W), 0 where none stands out; None if none does at all.
 
     Parameters
@@ -182,10 +182,8 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False, weights: Path = _SHI
         What the network computes in.
     told : bool
         That there are marks. Then the most conspicuous of the pixels are, even where the network would not say so.
-    weights : Path
-        The shipped ones, or others.
     """
-    network = _trained(Marks(dtype), weights, y.device)
+    network = _trained(Marks(dtype), _SHIPPED_MARKS, y.device)
     # In large scans marks are wide, and half the size shows them as well, in a fourth of the time.
     seen = F.avg_pool2d(y, 2, ceil_mode=True) if y.shape[-2:].numel() > LARGE else y
     seen = seen if seen.shape[1] == CHANNELS else seen.mean(1, keepdim=True).expand(-1, CHANNELS, -1, -1)
