@@ -23,7 +23,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, Any] | None:
-    """Show the events of a restoration or a demonstration; return its report, None where it was stopped before."""
+    """Show the events of a restoration, a demonstration or a relabelling; return its report, None if it was stopped."""
     report: Mapping[str, Any] | None = None
     with ExitStack() as shown_bar:
         for event in job:

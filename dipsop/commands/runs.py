@@ -98,23 +98,15 @@ def relabel(
     """
     if link and data.is_file():
         raise typer.BadParameter("It goes with a folder: a CSV names its images where they are.", param_hint="--link")
-    from dipsop.commands.display import Bar
+    from dipsop.commands.display import follow
     from dipsop.commands.stopping import Stopping
-    from dipsop.jobs import events
     from dipsop.jobs.relabel import RelabelJob, run
 
-    job = RelabelJob(data=data, corrections=tuple(corrections), out=out, link=link)
-    with Stopping() as stopping, Bar(0, quiet=quiet) as bar:
-        for event in run(job, stopping.came):
-            match event:
-                case events.Begun():
-                    stopping.kept = True
-                case events.Underway():
-                    bar.see_share(event)
-                case events.Stopped():
-                    raise SystemExit(stopping.exit_status)
-                case events.Done(report):
-                    pass
+    with Stopping() as stopping:
+        job = RelabelJob(data=data, corrections=tuple(corrections), out=out, link=link)
+        report = follow(run(job, stopping.came), stopping, quiet)
+    if report is None:
+        raise typer.Exit(stopping.exit_status)
     if not quiet:
         typer.echo(f"wrote {shown(out)}: {report['images']} images, {report['changed']} with another label")
 
