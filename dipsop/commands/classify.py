@@ -14,7 +14,6 @@ DEFAULT: RecipeName = "fast"
 FETCHED = ("cifar10", "cifar100")
 WITH_UV: tuple[Method, ...] = ("sop", "sop+")
 FROM_SCRATCH = ("dtype", "shares", "compile_")  # options that the network pretrained does not have
-OF_PRETRAINED = "It goes with --network pretrained."
 OF_FEW = "; fast less for some hundred images"
 OF_HUNDRED = "; published others for CIFAR-100 or asymmetric noise"
 
@@ -168,13 +167,14 @@ def classify(
     """
     with_uv = (method or RECIPES[recipe or DEFAULT].method) in WITH_UV
     chosen = _chosen(context, recipe, network, method, features)
-    _refuse("--features", features is not None and chosen != "pretrained", OF_PRETRAINED)
-    _refuse(
-        "--human-labels", human_labels is not None and not noise.startswith("human:"), "It goes with --noise human:SET."
-    )
-    _refuse("--fetch", fetch and data not in FETCHED, "It goes with --data cifar10 or --data cifar100.")
-    _refuse("--rate-u", rate_u is not None and not with_uv, "It goes with --method sop or sop+: others have no u.")
-    _refuse("--rate-v", rate_v is not None and not with_uv, "It goes with --method sop or sop+: others have no v.")
+    if chosen != "pretrained":
+        refuse(context, ("features",), "It goes with --network pretrained.")
+    if not noise.startswith("human:"):
+        refuse(context, ("human_labels",), "It goes with --noise human:SET.")
+    if data not in FETCHED:
+        refuse(context, ("fetch",), "It goes with --data cifar10 or --data cifar100.")
+    if not with_uv:
+        refuse(context, ("rate_u", "rate_v"), "It goes with --method sop or sop+: others have no u and v.")
     if given(context).keys() & {"size", "test_fraction"}:
         from dipsop.classification import sources
 
@@ -224,18 +224,11 @@ def _chosen(
     """The recipe that the options amount to; None where it is left to the data."""
     scratch = given(context).keys() & FROM_SCRATCH or ({"method"} if method == "sop+" else set())
     if network == "pretrained":
-        _refuse(
-            "--recipe", recipe is not None, "It is for networks trained from scratch, not for --network pretrained."
-        )
+        refuse(context, ("recipe",), "It is for networks trained from scratch, not for --network pretrained.")
         refuse(context, FROM_SCRATCH, "It goes with networks trained from scratch, not with --network pretrained.")
-        _refuse("--method", method == "sop+", "It takes two views of images, which --network pretrained does not have.")
+        if method == "sop+":
+            refuse(context, ("method",), "It takes two views of images, which --network pretrained does not have.")
         return "pretrained"
     if features is not None and not (recipe or network or scratch):
         return "pretrained"
     return recipe or (DEFAULT if network or scratch else None)
-
-
-def _refuse(option: str, ignored: bool, why: str) -> None:
-    """Refuse an option that would be ignored."""
-    if ignored:
-        raise typer.BadParameter(why, param_hint=option)
