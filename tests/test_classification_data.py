@@ -9,6 +9,7 @@ import pickle
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,16 +161,16 @@ def test_a_missing_or_cut_cifar_file_is_named(tmp_path):
 
 
 def test_data_that_is_fetched_comes_after_its_progress(tmp_path, served, monkeypatch):
-    archive, _, _ = served
+    layout, _, _ = served
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(download.ARCHIVES, "cifar10", archive)
+    monkeypatch.setitem(sources.LAYOUTS, "cifar10", layout)
     monkeypatch.setattr(cifar, "find", lambda cache, layout: None)
     monkeypatch.setattr(cifar, "load", lambda folder, layout: (folder, layout))
-    seen, (folder, layout) = exhausted(sources.load("cifar10", fetch=True, size=32, test_fraction=0.0, seed=0))
+    seen, (folder, loaded) = exhausted(sources.load("cifar10", fetch=True, size=32, test_fraction=0.0, seed=0))
     assert seen[-1][0] == seen[-1][1] > 300_000
     assert (folder / "file").exists()
-    assert layout is cifar.CIFAR10
+    assert loaded is layout
 
 
 @pytest.mark.parametrize(
@@ -375,6 +376,11 @@ def packed():
     return made.getvalue()
 
 
+def some_data(url, md5):
+    """A data set that is packed there."""
+    return replace(cifar.CIFAR10, python_folder="some-data", url=url, md5=md5)
+
+
 @pytest.fixture
 def served(monkeypatch):
     """A server on loopback that can break off after so many bytes, and the requests it got."""
@@ -398,16 +404,16 @@ def served(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/data.tar.gz"
-    yield download.Archive(url, hashlib.md5(content).hexdigest(), "some-data"), asked, breaks
+    yield some_data(url, hashlib.md5(content).hexdigest()), asked, breaks
     server.shutdown()
     server.server_close()
 
 
 def test_an_archive_is_fetched_and_unpacked_in_place_of_what_is_not_whole(tmp_path, served):
-    archive, asked, _ = served
+    layout, asked, _ = served
     (tmp_path / "some-data").mkdir()
     (tmp_path / "some-data" / "leftover").touch()
-    seen, where = exhausted(download.fetch(archive, tmp_path))
+    seen, where = exhausted(download.fetch(layout, tmp_path))
     assert (where / "file").stat().st_size == 300_000
     assert seen[-1][0] == seen[-1][1] > 300_000
     assert [path.name for path in where.iterdir()] == ["file"]
@@ -416,25 +422,25 @@ def test_an_archive_is_fetched_and_unpacked_in_place_of_what_is_not_whole(tmp_pa
 
 
 def test_a_download_that_broke_off_goes_on_where_it_was(tmp_path, served):
-    archive, asked, breaks = served
+    layout, asked, breaks = served
     breaks.append(100_000)
     with pytest.raises(DataError, match="cannot be reached"):
-        exhausted(download.fetch(archive, tmp_path))
+        exhausted(download.fetch(layout, tmp_path))
     assert not (tmp_path / "some-data").exists()
-    exhausted(download.fetch(archive, tmp_path))
+    exhausted(download.fetch(layout, tmp_path))
     assert asked == [0, 100_000]
     assert (tmp_path / "some-data" / "file").exists()
 
 
 def test_other_bytes_than_the_makers_are_thrown_away(tmp_path, served):
-    archive, _, _ = served
-    wrong = download.Archive(archive.url, "0" * 32, archive.folder)
+    layout, _, _ = served
+    wrong = replace(layout, md5="0" * 32)
     with pytest.raises(DataError, match="other bytes"):
         exhausted(download.fetch(wrong, tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_network_is_said_in_a_sentence_with_the_remedy(tmp_path):
-    nowhere = download.Archive("http://127.0.0.1:9/data.tar.gz", "0" * 32, "some-data")
+    nowhere = some_data("http://127.0.0.1:9/data.tar.gz", "0" * 32)
     with pytest.raises(DataError, match=r"cannot be reached.*--data"):
         exhausted(download.fetch(nowhere, tmp_path))

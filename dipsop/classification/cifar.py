@@ -24,7 +24,7 @@ ANEW = "delete the folder and fetch the data anew"  # the remedy for whatever is
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of one data set in its two layouts."""
+    """Names of one data set in its two layouts, and where the python one lies, packed."""
 
     name: str
     classes: int
@@ -37,6 +37,8 @@ class Layout:
     binary_train: tuple[str, ...]
     binary_test: str
     binary_names: str
+    url: str
+    md5: str  # of the packed file, as the makers give it
     label_bytes: int  # before the pixels of each image in the binary layout; the last is the label
 
 
@@ -52,6 +54,8 @@ CIFAR10 = Layout(
     binary_train=tuple(f"data_batch_{k}.bin" for k in range(1, 6)),
     binary_test="test_batch.bin",
     binary_names="batches.meta.txt",
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    md5="c58f30108f718f92721af3b95e74349a",
     label_bytes=1,
 )
 CIFAR100 = Layout(
@@ -66,6 +70,8 @@ CIFAR100 = Layout(
     binary_train=("train.bin",),
     binary_test="test.bin",
     binary_names="fine_label_names.txt",
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    md5="eb9058c3a382ffc7106e4002c42a8d85",
     label_bytes=2,
 )
 

@@ -8,37 +8,14 @@ import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from dipsop.classification.cifar import Layout
 from dipsop.errors import DataError
 from dipsop.files import shown
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30.0  # seconds without a byte
-
-
-@dataclass(frozen=True)
-class Archive:
-    """An archive, where it lies and what its bytes hash to."""
-
-    url: str
-    md5: str  # what the makers give
-    folder: str  # that it unpacks to
-
-
-ARCHIVES = {
-    "cifar10": Archive(
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-        "c58f30108f718f92721af3b95e74349a",
-        "cifar-10-batches-py",
-    ),
-    "cifar100": Archive(
-        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-        "eb9058c3a382ffc7106e4002c42a8d85",
-        "cifar-100-python",
-    ),
-}
 Fetching = Generator[tuple[int, int], None, Path]  # bytes there, bytes in all (0: unknown); in the end the folder
 
 
@@ -47,14 +24,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dipsop"
 
 
-def fetch(archive: Archive, cache: Path) -> Fetching:
-    """Fetch and unpack an archive; a folder that is there already, and not whole, is replaced.
+def fetch(layout: Layout, cache: Path) -> Fetching:
+    """Fetch and unpack the python layout; a folder that is there already, and not whole, is replaced.
 
     A file half there is gone on with; one whose checksum is wrong is thrown away. The folder appears when it is whole.
 
     Parameters
     ----------
-    archive : Archive
+    layout : CIFAR10 or CIFAR100
     cache : Path
         Folder of the unpacked one.
 
@@ -73,35 +50,35 @@ def fetch(archive: Archive, cache: Path) -> Fetching:
     DataError
         No network, no room, or other bytes than the makers'.
     """
-    folder = cache / archive.folder
-    packed = cache / archive.url.rsplit("/", 1)[-1]
+    folder = cache / layout.python_folder
+    packed = cache / layout.url.rsplit("/", 1)[-1]
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        if not (packed.exists() and _md5(packed) == archive.md5):
-            yield from _download(archive, packed)
-        unpacking = cache / f".{archive.folder}.part"
+        if not (packed.exists() and _md5(packed) == layout.md5):
+            yield from _download(layout, packed)
+        unpacking = cache / f".{layout.python_folder}.part"
         shutil.rmtree(unpacking, ignore_errors=True)
         with tarfile.open(packed) as tar:
             # Its bytes are the makers', so the filter, which Python has from 3.11.4 on, need not be there.
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             tar.extractall(unpacking)
         shutil.rmtree(folder, ignore_errors=True)
-        (unpacking / archive.folder).rename(folder)
+        (unpacking / layout.python_folder).rename(folder)
         shutil.rmtree(unpacking, ignore_errors=True)
     except urllib.error.URLError as error:
-        raise _unreachable(archive, str(error.reason)) from None
+        raise _unreachable(layout, str(error.reason)) from None
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise _unreachable(archive, str(error)) from None
+        raise _unreachable(layout, str(error)) from None
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{shown(cache)} cannot hold the data ({error}): make room or set XDG_CACHE_HOME.") from None
     packed.unlink(missing_ok=True)
     return folder
 
 
-def _download(archive: Archive, packed: Path) -> Iterator[tuple[int, int]]:
+def _download(layout: Layout, packed: Path) -> Iterator[tuple[int, int]]:
     partial = packed.with_name(packed.name + ".part")
     there = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={there}-"} if there else {})
+    request = urllib.request.Request(layout.url, headers={"Range": f"bytes={there}-"} if there else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -119,10 +96,10 @@ def _download(archive: Archive, packed: Path) -> Iterator[tuple[int, int]]:
                     there += len(chunk)
                     yield there, total
         if total and there < total:
-            raise _unreachable(archive, "the connection broke off")
-    if _md5(partial) != archive.md5:
+            raise _unreachable(layout, "the connection broke off")
+    if _md5(partial) != layout.md5:
         partial.unlink()
-        raise DataError(f"{archive.url} sent other bytes than it should: try again, or fetch the file yourself.")
+        raise DataError(f"{layout.url} sent other bytes than it should: try again, or fetch the file yourself.")
     partial.rename(packed)
 
 
@@ -131,8 +108,8 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _unreachable(archive: Archive, why: str) -> DataError:
+def _unreachable(layout: Layout, why: str) -> DataError:
     return DataError(
-        f"{archive.url} cannot be reached ({why}): try again, which goes on where it broke off, or fetch and unpack it "
+        f"{layout.url} cannot be reached ({why}): try again, which goes on where it broke off, or fetch and unpack it "
         "yourself and name the folder with --data."
     )

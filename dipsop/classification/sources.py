@@ -59,7 +59,7 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
     path = Path(name)
     try:
         if not exists(path) and name in LAYOUTS:
-            there = yield from _in_cache(name, LAYOUTS[name], fetch)
+            there = yield from _in_cache(LAYOUTS[name], fetch)
             return cifar.load(there, LAYOUTS[name])
         if path.is_file():
             return image_folder.load(image_folder.list_csv(path), size, test_fraction, seed)
@@ -74,11 +74,11 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
         raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None
 
 
-def _in_cache(name: str, layout: cifar.Layout, fetch: bool) -> download.Fetching:
+def _in_cache(layout: cifar.Layout, fetch: bool) -> download.Fetching:
     cache = download.cache_folder()
     there = cifar.find(cache, layout)
     if there is None and fetch:
-        there = yield from download.fetch(download.ARCHIVES[name], cache)
+        there = yield from download.fetch(layout, cache)
     if there is None:
         raise DataError(
             f"{layout.name} is not in {shown(cache)}: fetch it with --fetch, or name the folder "
