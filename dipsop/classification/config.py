@@ -1,4 +1,7 @@
-"""Every choice of a training run, and the published recipes: the only home of the defaults. Free of torch."""
+"""Every choice of a training run and of its export, and the published recipes: the only home of the defaults.
+
+Free of torch.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,6 +12,11 @@ from dipsop.compute import Dtype
 Method = Literal["ce", "sop", "sop+", "elr"]
 NetworkName = Literal["fast", "resnet34", "preactresnet18", "pretrained"]
 Schedule = Literal["one-cycle", "steps", "cosine"]
+ExportFormat = Literal["cleanlab", "label-studio", "fiftyone", "safetensors", "onnx"]
+
+# Pixels that a person's own images are resized to: for networks trained from scratch, and for "pretrained" about what
+# its networks were trained with.
+SIDE, PRETRAINED_SIDE = 32, 224
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,7 @@ from dipsop.classification.dataset import Dataset, Features, Images
 from dipsop.errors import DataError
 from dipsop.files import reason, shown, write_atomically
 
-SIDE = 224  # pixels, as the networks were trained, or about so
-SMALL_SIDE = 128  # that images of 32×32 are enlarged to: half the time of 224 and more
+SMALL_SIDE = 128  # pixels that images of 32×32 are enlarged to: half the time of 224 and more
 
 
 @dataclass(frozen=True)

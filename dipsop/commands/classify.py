@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dipsop.classification.config import RECIPES, Method, NetworkName
+from dipsop.classification.config import PRETRAINED_SIDE, RECIPES, SIDE, Method, NetworkName
 from dipsop.commands.options import NONE, OFF, Device, Quiet, Seed, given, positive, refuse
 from dipsop.compute import Dtype
 
@@ -85,7 +85,7 @@ def classify(
             min=16,
             max=512,
             help="Side in pixels that your own images are resized to.",
-            show_default="32; pretrained 224",
+            show_default=f"{SIDE}; pretrained {PRETRAINED_SIDE}",
         ),
     ] = None,
     test_fraction: Annotated[

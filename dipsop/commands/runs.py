@@ -4,10 +4,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dipsop.classification.config import ExportFormat
 from dipsop.commands.options import NONE, OFF, Device, Quiet
 from dipsop.files import check_suffix, csv_bytes, printable, shown, write_atomically
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from dipsop.jobs.predict import Prediction
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that dipsop classify wrote.")]
-To = Literal["cleanlab", "label-studio", "fiftyone", "safetensors", "onnx"]
 
 
 def predict(
@@ -113,7 +113,9 @@ def relabel(
 
 def export(
     run: Run,
-    to: Annotated[To, typer.Option(help="The list for cleanlab, label-studio, fiftyone; the model for the others.")],
+    to: Annotated[
+        ExportFormat, typer.Option(help="The list for cleanlab, label-studio, fiftyone; the model for the others.")
+    ],
     out: Annotated[
         Path,
         typer.Option(

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from dipsop import __version__
 from dipsop.classification import corrections, features, label_noise, review, run_folder, sources, suspects
-from dipsop.classification.config import TrainConfig
+from dipsop.classification.config import SIDE, TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import Process, in_turn, process
 from dipsop.classification.trainer import Epoch, Step, Trainer
@@ -27,7 +27,6 @@ from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
 
 SECONDS_BETWEEN_CURVES = 10
-SIDE = 32  # pixels of a person's own images, for networks trained from scratch
 Said = TypeVar("Said")
 Result = TypeVar("Result")
 Event = Fetching | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped

@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dipsop import __version__
 from dipsop.classification import issues, run_folder
+from dipsop.classification.config import ExportFormat
 from dipsop.errors import DataError
 from dipsop.files import as_json, check_apart, check_suffix, make_folder, save_json, shown, write_atomically
 from dipsop.jobs.events import Done, Written
 
-Target = Literal["cleanlab", "label-studio", "fiftyone", "safetensors", "onnx"]
-SUFFIXES: dict[Target, tuple[str, ...]] = {
+SUFFIXES: dict[ExportFormat, tuple[str, ...]] = {
     "cleanlab": (".csv", ".parquet"),
     "label-studio": (".json",),
     "safetensors": (".safetensors",),
@@ -35,7 +34,7 @@ class ExportJob:
     """
 
     run: Path
-    to: Target
+    to: ExportFormat
     out: Path
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dipsop.classification import features, run_folder, sources
-from dipsop.classification.config import RECIPES, TrainConfig, by_data
+from dipsop.classification.config import PRETRAINED_SIDE, RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DataError
 
@@ -26,7 +26,7 @@ def recipe(job: "ClassifyJob", begun: bool, world: int) -> str:
 
 def side(job: "ClassifyJob", data: Dataset) -> int:
     """Pixels at which the features' network looks at images."""
-    return features.SMALL_SIDE if data.paths is None else job.size or features.SIDE
+    return features.SMALL_SIDE if data.paths is None else job.size or PRETRAINED_SIDE
 
 
 def settled(job: "ClassifyJob", recipe: str, data: Dataset, world: int) -> TrainConfig:
