@@ -527,7 +527,7 @@ def asked(name: str, owner: str, tmp_path: Path) -> Fit:
 
 def test_one_fit_runs_at_a_time_and_owners_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch)
-    fits = Fits(at_once=1)
+    fits = Fits()
     all_of_them = [asked(f"a{k}", "a", tmp_path) for k in range(3)] + [asked("b0", "b", tmp_path)]
     fits.put(all_of_them[0])
     until(lambda: slow.ran == ["a0"])

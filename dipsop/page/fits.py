@@ -1,4 +1,4 @@
-"""The fits under way: each a process of its own over jobs.restore.run, a few at a time; the others wait."""
+"""The fits under way: each a process of its own over jobs.restore.run, one at a time; the others wait."""
 
 import itertools
 import json
@@ -142,31 +142,24 @@ class Fit:
 def as_called(record: dict[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
     """The record with its files as their owner calls them: the folder that they lay in is going to be gone."""
     job = record["job"]
-    for part in ("source", "out", "mask", "protect", "corruption_map", "record"):
+    for part, name in called.items():
         if job[part] is not None:
-            job[part] = called[part]
+            job[part] = name
     record["result"]["out"] = called["out"]
     return record | {"job": job | {"preview": None}}
 
 
 class Fits:
-    """Fits that wait for their turn, and those under way.
+    """Fits that wait for their turn, and the one under way."""
 
-    Parameters
-    ----------
-    at_once : int >= 1
-        How many run at a time.
-    """
-
-    def __init__(self, at_once: int = 1) -> None:
+    def __init__(self) -> None:
         self._waiting: list[Fit] = []
-        self._running: set[Fit] = set()
+        self._running: Fit | None = None
         self._turns: dict[Hashable, int] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(at_once)]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def put(self, fit: Fit) -> None:
         """Ask for one."""
@@ -178,7 +171,7 @@ class Fits:
         """How many wait or run that were asked for before."""
         with self._changed:
             place = self._waiting.index(fit) if fit in self._waiting else 0
-            return place + len(self._running)
+            return place + (self._running is not None)
 
     def stop(self, fit: Fit) -> None:
         """Stop one with what there is; one that waits is withdrawn."""
@@ -196,12 +189,11 @@ class Fits:
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            running = set(self._running)
-            self._changed.notify_all()
-        for fit in running:
-            fit.kill()
-        for thread in self._threads:
-            thread.join(10)
+            running = self._running
+            self._changed.notify()
+        if running is not None:
+            running.kill()
+        self._thread.join(10)
 
     def _withdraw(self, fit: Fit) -> bool:
         with self._changed:
@@ -219,7 +211,7 @@ class Fits:
             finally:
                 fit.end()
                 with self._changed:
-                    self._running.discard(fit)
+                    self._running = None
 
     def _next(self) -> Fit | None:
         """The first that waits of the owner whose last turn is the longest ago; None at the end."""
@@ -230,6 +222,6 @@ class Fits:
             fit = min(self._waiting, key=lambda fit: self._turns.get(fit.owner, 0))
             self._waiting.remove(fit)
             self._turns[fit.owner] = max(self._turns.values(), default=0) + 1
-            self._running.add(fit)
+            self._running = fit
             fit.stage = "running"
             return fit
