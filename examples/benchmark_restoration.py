@@ -40,6 +40,7 @@ from rivals import PD_WEIGHTS, RIVALS
 
 import dipsop
 from dipsop.compute import tune_process
+from dipsop.files import save_json
 from dipsop.pictures import images, noise
 from dipsop.pictures.quality import Array, psnr
 from dipsop.restoration.config import DEMO, RANDOM_START_STEPS, Config
@@ -307,7 +308,7 @@ def main() -> None:
             flush=True,
         )
         record = {"command": sys.argv, **settings, **machine("bm3d"), "runs": [asdict(run) for run in runs]}
-        (a.out / "benchmark.json").write_text(json.dumps(record, indent=1))
+        save_json(a.out / "benchmark.json", record)
         (a.out / "benchmark.md").write_text(table(runs) + "\n")
     if any(run.course for run in runs):
         draw_courses(runs, a.out / "courses.png")

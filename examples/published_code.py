@@ -21,7 +21,6 @@ sums are taken in the same order, and once with channels last, which dipsop uses
 import argparse
 import contextlib
 import io
-import json
 import os
 import subprocess
 import sys
@@ -45,6 +44,7 @@ from torch import Tensor, nn
 
 import dipsop
 from dipsop.compute import tune_process
+from dipsop.files import save_json
 from dipsop.restoration.whole_image import WholeImageFit
 from dipsop.sop import SparseCorruption
 
@@ -300,8 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record["time"] = {**timing, "days_extrapolated": days}
     record["rows"] = rows
     options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1)
-    (options.out / "published_code.json").write_text(text + "\n", encoding="utf-8")
+    save_json(options.out / "published_code.json", record)
     print(summary(record))
 
 

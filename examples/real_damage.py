@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from benchmark_restoration import SAMPLES
 from gallery import grid
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -20,7 +21,6 @@ import dipsop
 from dipsop.pictures import images, noise
 from dipsop.pictures.quality import Array, psnr
 
-SAMPLES = Path(__file__).parents[1] / "images"
 SIDE = 256
 Damage = Callable[[Array, np.random.Generator], Array]
 

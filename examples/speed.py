@@ -11,7 +11,6 @@ tiles over that across the lines beside them, divided by the same of the truth; 
 """
 
 import argparse
-import json
 import resource
 import statistics
 import time
@@ -31,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dipsop
 from dipsop.compute import autocast, tune_process
+from dipsop.files import save_json
 from dipsop.pictures import noise
 from dipsop.pictures.quality import Array, psnr
 from dipsop.pictures.tiles import TILE
@@ -172,7 +172,7 @@ def main() -> None:
             f"seam {row['seam']:.3f}",
             flush=True,
         )
-        (a.out / "speed.json").write_text(json.dumps({**record, "sizes": rows}, indent=1))
+        save_json(a.out / "speed.json", {**record, "sizes": rows})
     if rows:
         plot(rows, a.out / "time_vs_pixels.png")
 
