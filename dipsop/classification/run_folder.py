@@ -14,6 +14,7 @@ summary.json     the last epoch, the best, and how good the list is
 import csv
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import asdict, fields
@@ -145,7 +146,7 @@ def write_curves(folder: Path, epochs: list[Epoch]) -> None:
         ("test_accuracy", "test"),
     ):
         values = [getattr(epoch, name) for epoch in epochs]
-        if any(value == value for value in values):
+        if not all(map(math.isnan, values)):
             axes.plot([epoch.number for epoch in epochs], values, label=label)
     axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axes.grid(True, alpha=0.3)

@@ -111,8 +111,8 @@ class Lines:
 
     def _figures(self, epoch: Epoch) -> str:
         figures = [f"loss {epoch.loss:.3f}", f"given {epoch.given_accuracy:.3f}"]
-        figures += [f"true {epoch.true_accuracy:.3f}"] if epoch.true_accuracy == epoch.true_accuracy else []
-        figures += [f"test {epoch.test_accuracy:.3f}"] if epoch.test_accuracy == epoch.test_accuracy else []
+        figures += [f"true {epoch.true_accuracy:.3f}"] if not math.isnan(epoch.true_accuracy) else []
+        figures += [f"test {epoch.test_accuracy:.3f}"] if not math.isnan(epoch.test_accuracy) else []
         return f"epoch {epoch.number}/{self.epochs}  {'  '.join(figures)}  {clock(self._left)} left"
 
     def _say(self, line: str) -> None:
@@ -125,7 +125,7 @@ class Lines:
 def in_words(summary: Mapping[str, Any]) -> str:
     """Return the summary as a person reads it."""
     lines = {"wrote": shown(Path(summary["out"]))}
-    if summary["test_accuracy"] == summary["test_accuracy"]:
+    if not math.isnan(summary["test_accuracy"]):
         lines["test"] = (
             f"{100 * summary['test_accuracy']:.1f} % after the last epoch "
             f"(best {100 * summary['best_test_accuracy']:.1f} %, epoch {summary['best_epoch']})"

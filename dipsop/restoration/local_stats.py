@@ -13,7 +13,7 @@ from torch import Tensor
 
 # A value that nobody trusts still counts this much: there is a mean, however many neighbours are hidden.
 LEAST_TRUST = 1e-3
-NOTHING = 1e-7
+NOTHING = 1e-7  # instead of 0, where it is divided by
 REWEIGHTINGS = 8  # of the surroundings, for a first guess
 BAND = 1 << 20  # pixels that are worked on at a time
 
@@ -109,13 +109,13 @@ def weighted_median(values: Tensor, weight: Tensor, window: Tensor, levels: int 
 
     Sorting 24 neighbours of every value takes seconds on a processor; 32 small convolutions take a fraction of one.
     """
-    total = local_sum(weight, window) + 1e-7
+    total = local_sum(weight, window) + NOTHING
     median = torch.ones_like(values)
     below, open_ = torch.zeros_like(values), torch.ones_like(values, dtype=torch.bool)
     for level in range(1, levels + 1):
         reached = local_sum(weight * (values < level / levels), window) / total
         here = open_ & (reached >= 0.5)
-        inside = (0.5 - below) / (reached - below).clamp(min=1e-7)
+        inside = (0.5 - below) / (reached - below).clamp(min=NOTHING)
         median = torch.where(here, (level - 1 + inside) / levels, median)
         open_ &= ~here
         below = reached
