@@ -1,4 +1,4 @@
-"""The command line: `dipsop`, `python -m dipsop`. This module and dipsop.commands alone print and exit.
+"""The command line: `dipsop`, `python -m dipsop`. Only this, dipsop.commands and dipsop.page print and exit.
 
 What takes long to import (torch, matplotlib, scikit-image) is imported by a command that has begun, never for `--help`.
 """

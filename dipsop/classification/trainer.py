@@ -1,9 +1,9 @@
-"""The training loop: a data set in, epochs out; who consumes them shows, records, saves or stops.
+"""The training loop: a data set in, epochs out; the consumer shows, records, saves or stops.
 
     for epoch in Trainer(data, config, device).epochs():      # breaking out is how one stops
         ...
 
-`steps` is the same with every step between, for who wants to see an epoch grow.
+`steps` is the same with every step between, for whoever wants to see an epoch grow.
 
 Everything random is drawn from (seed, epoch, share), so an epoch that starts from a saved state is the same epoch, bit
 for bit, and needs no random state saved. The truth about the labels comes in for the figures of an epoch alone.

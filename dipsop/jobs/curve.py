@@ -55,7 +55,7 @@ class Curve:
 
     @property
     def peak(self) -> float:
-        """Best value on the way, which only one who knows the truth can stop at."""
+        """The best value on the way: to stop there one would have to know the truth."""
         return max(self.psnr)
 
     @property
@@ -65,7 +65,7 @@ class Curve:
 
     @property
     def final(self) -> float:
-        """What one gets who does not know the truth."""
+        """The value after the last step, which is the result: it takes no knowledge of the truth."""
         return self.psnr[-1]
 
 

@@ -37,7 +37,9 @@ def load(path: Path, *, strict: bool = False) -> Picture:
         suffix. Grey or RGB, 8 or 16 bit, or floats in [0, 1] (TIFF), with or without transparency. Palettes become RGB,
         two levels become 8-bit grey, 10 and 12 bits become 16, CMYK of 8 bits becomes RGB by its colour profile.
     strict : bool
-        Refuse a picture that would have `notes`: CMYK, and the main one of several in a HEIC file.
+        Refuse a picture that would have `notes`, because it is converted or not all of the file is taken: CMYK; one of
+        several pictures in a HEIC file; a TIFF file with more channels than colours and an alpha, or with reduced
+        copies of its pages.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def iter_pages(path: Path, *, strict: bool = False) -> Iterator[Picture]:
     path : Path
         A TIFF file.
     strict : bool
-        As for load; here it also refuses files with reduced copies of their pages.
+        As for load.
 
     Yields
     ------

@@ -12,7 +12,7 @@ from dipsop.pictures.quality import Array
 
 Rectangle = tuple[slice, slice]
 TILE = 512  # side in pixels of what is predicted at a time: bounds memory
-LARGE = 1 << 20  # pixels of a picture from which on there is more to look at than it takes, and less is looked at
+LARGE = 1 << 20  # pixels: of pictures beyond this, fewer or coarser looks show enough, and each look takes long
 MARGIN = 56  # pixels beyond its border that a tile sees: as far as the held-out network does
 
 

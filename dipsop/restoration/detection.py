@@ -49,7 +49,8 @@ OF_MARKS = 0.2  # how much of the residual over a mark counts (by logistic regre
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 HALF_LEVEL = 0.5 / (LEVELS - 1)
 SPARSE, DENSE = 0.2, 0.28  # π up to which the look counts whole, and from which on it does not
-# Of strokes that residuals find the look takes a sixth or more for damage, of what only looks like them a twelfth.
+# What residuals find in connected pieces is strokes if the look confirms more than this share of it. Of strokes it
+# confirmed a sixth or more, of what only looks like them (windows, twigs, print) a twelfth.
 CONFIRMED = 0.125
 LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, bit for bit
 # How much of the likely corruption may be doubtful, found nowhere: in noise it is up to half, in the fine detail of a

@@ -1,4 +1,4 @@
-"""The loop: an observation in, steps out; who consumes them shows, records, previews or stops.
+"""The loop: an observation in, steps out; the consumer shows, records, previews or stops.
 
     for step in iter_restore(image, config):      # breaking out is how one stops
         ...

@@ -28,9 +28,11 @@ from dipsop.restoration.predictor import SHIPPED_CHANNELS, HeldOutPredictor, los
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption
 
-LEAP = 1.0  # of the loss above the usual: by as much as the filling is off. The usual one may well be 0 or below
+# A loss this far above the usual has leapt: predictions got worse by as much as the plain filling is off. It is a
+# difference and not a ratio, because the usual loss can be 0 or below.
+LEAP = 1.0
 NEAR = 32  # pixels beyond its border that a tile sees in a round: what is farther off moves a prediction by 1e-5
-JUDGING = 1  # view of the picture takes as long as what a round does with its predictions
+JUDGING = 1  # what a round does with its predictions takes as long as this many views of the picture
 LAST_ROUND = 0.97  # of the budget; the first ones, by weights that know pictures, go before the first steps
 
 

@@ -1,4 +1,4 @@
-"""The look: what is around a value says of its being corrupted, by networks that have seen what goes wrong.
+"""The look: networks that have seen what goes wrong with pictures judge a value by what is around it.
 
 A residual speaks of its value alone. What is around says more: the other channels, how dense the noise is, what content
 looks like. At a round of detection `Look` sees what the residuals came to, and answers what is to be added to
