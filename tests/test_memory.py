@@ -15,10 +15,10 @@ from command_line import QUICK, status
 import dipsop
 from dipsop.errors import DipsopError
 from dipsop.jobs import fitting, memory, restore
+from dipsop.jobs.canvas import Canvas
 from dipsop.jobs.job import RestoreJob
 from dipsop.pictures import images, noise
 from dipsop.pictures.picture import Picture
-from dipsop.pictures.tiles import Canvas
 from dipsop.restoration.fit import Step
 from dipsop.restoration.held_out import HeldOutFit
 

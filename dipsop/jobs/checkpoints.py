@@ -12,8 +12,8 @@ from dipsop import __version__
 from dipsop.checkpoint import load_state, save_state
 from dipsop.errors import DipsopError
 from dipsop.files import as_json, shown
+from dipsop.jobs.canvas import Canvas
 from dipsop.jobs.job import RestoreJob
-from dipsop.pictures.tiles import Canvas
 from dipsop.restoration.fit import Step
 
 FORMAT = 9  # of a fit's state: one more wherever another version of the code could not go on from it

@@ -27,7 +27,7 @@ from dipsop.jobs.demo_figure import figure
 from dipsop.jobs.events import Begun, Done, Stop, Stopped, Underway, Written, never
 from dipsop.pictures import images, noise
 from dipsop.pictures.masks import load_truth
-from dipsop.pictures.quality import Array
+from dipsop.pictures.picture import Array
 from dipsop.restoration.config import DEMO, WholeImage
 
 FRACTIONS = {"salt-and-pepper": 0.5, "random-valued": 0.3}  # of the values corrupted

@@ -14,15 +14,15 @@ from dipsop.compute import pick_device, release_memory
 from dipsop.errors import DipsopError
 from dipsop.files import shown
 from dipsop.jobs import checkpoints, memory
+from dipsop.jobs.canvas import Canvas
 from dipsop.jobs.events import Begun, Finishing, Noted, Preview, ShortOfMemory, Stop
 from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.pace import Pace
 from dipsop.jobs.trace import Trace
 from dipsop.pictures import images
-from dipsop.pictures.picture import quantized
+from dipsop.pictures.picture import Array, quantized
 from dipsop.pictures.preview import eight_bits
-from dipsop.pictures.quality import Array
-from dipsop.pictures.tiles import Canvas, Tile
+from dipsop.pictures.tiles import Tile
 from dipsop.restoration.fit import Step, ending, iter_restore
 
 SECONDS_BETWEEN_PREVIEWS = 3.0

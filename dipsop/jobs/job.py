@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipsop.compute import DeviceName
-from dipsop.pictures.picture import Picture
-from dipsop.pictures.quality import Array
+from dipsop.pictures.picture import Array, Picture
 from dipsop.restoration.config import Config, HeldOut, WholeImage
 
 

@@ -9,8 +9,7 @@ from dipsop.errors import ImageError
 from dipsop.files import shown
 from dipsop.pictures import images
 from dipsop.pictures.images import Picture
-from dipsop.pictures.picture import unit_values
-from dipsop.pictures.quality import Array
+from dipsop.pictures.picture import Array, unit_values
 
 
 def load_truth(path: Path, observed: Picture) -> Array:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float32]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Picture:
@@ -42,7 +44,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def values(self) -> NDArray[np.float32]:
+    def values(self) -> Array:
         """The samples as float32 in [0, 1], (H, W, C)."""
         return unit_values(self.samples)
 
@@ -131,7 +133,7 @@ def native_samples(array: NDArray[Any]) -> NDArray[Any]:
     return native.reshape(*array.shape[:2], -1)
 
 
-def unit_values(samples: NDArray[Any]) -> NDArray[np.float32]:
+def unit_values(samples: NDArray[Any]) -> Array:
     """Return samples of any type as float32 in [0, 1]."""
     return (samples / np.float32(white(samples.dtype))).astype(np.float32, copy=False)
 

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from dipsop.pictures.picture import Array
+
+__all__ = ["Array", "psnr", "ssim"]
 
 
 def psnr(picture: Array, truth: Array) -> float:
