@@ -17,7 +17,7 @@ from dipsop.pictures.decode_heif import bits_of_avif, decode_deep_avif, decode_h
 from dipsop.pictures.decode_tiff import Pages
 from dipsop.pictures.kinds import HEAD, kind_of
 from dipsop.pictures.picture import Picture
-from dipsop.pictures.pixels import eight_bits, open_with_pillow, plausible_dpi, without_alpha
+from dipsop.pictures.pixels import decoded_samples, open_with_pillow, plausible_dpi, without_alpha
 from dipsop.pictures.refusals import refuse_animation, refuse_pages
 
 # What the decoders raise on hostile files; the classes of imagecodecs are RuntimeErrors, of tifffile ValueErrors.
@@ -91,7 +91,7 @@ def _decode_with_pillow(file: BinaryIO, name: str, format: str) -> Picture:
         elif format == "AVIF" and (bits := bits_of_avif(file)) > 8:
             samples, alpha = decode_deep_avif(file, bits)
         else:
-            samples, alpha, profile, notes = eight_bits(image, profile, name)
+            samples, alpha, profile, notes = decoded_samples(image, profile, name)
         return Picture(
             samples=exif.turned(samples, orientation),
             alpha=None if alpha is None else exif.turned(alpha, orientation),

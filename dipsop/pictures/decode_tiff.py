@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dipsop.errors import ImageError
 from dipsop.pictures import exif
 from dipsop.pictures.picture import Picture, in_unit_range, white
-from dipsop.pictures.pixels import Decoded, eight_bits, open_with_pillow, plausible_dpi, without_alpha
+from dipsop.pictures.pixels import Decoded, decoded_samples, open_with_pillow, plausible_dpi, without_alpha
 from dipsop.pictures.refusals import check_size, refuse_kind, refuse_raw
 
 _DEEP_TYPES = (np.uint16, np.float16, np.float32, np.float64)
@@ -122,7 +122,7 @@ class Pages:
         header = self._file.read(first) + page.offset.to_bytes(first, "little" if sizes.byteorder == "<" else "big")
         with open_with_pillow(cast(BinaryIO, _Beginning(self._file, header)), self._name, "TIFF") as image:
             image.load()
-            return eight_bits(image, profile, self._name)
+            return decoded_samples(image, profile, self._name)
 
 
 class _Beginning(io.BufferedIOBase):

@@ -24,7 +24,7 @@ def open_with_pillow(file: IO[bytes], name: str, format: str) -> Image.Image:
     return image
 
 
-def eight_bits(image: Image.Image, profile: bytes | None, name: str) -> Decoded:
+def decoded_samples(image: Image.Image, profile: bytes | None, name: str) -> Decoded:
     """Take the samples out of a decoded Pillow image: palettes, key colours and inks are resolved, two levels become
     256.
     """
