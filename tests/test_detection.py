@@ -401,11 +401,11 @@ def on_a_page(speckled, **choices):
     specks = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)) < 0.02
     y[specks & speckled] = 0.0
     detection = Detection(y, DetectionConfig(**choices))
-    detection.content = lines.expand(2, -1, -1, -1).clone()
+    detection.content.pieces = lines.expand(2, -1, -1, -1).clone()
     detection.prior.forget(0.002)
     for _ in range(2):
         detection.update(torch.full_like(y, 0.9), torch.full_like(y, 0.1))
-        detection._see_specks()
+        detection.content.learn_specks(detection.found, float(detection.prior.share))
     return detection, lines, specks
 
 

@@ -28,8 +28,7 @@ from where they stand, the same residual would count as often as it is asked for
 
 Three things would be false alarms, and are left alone: a value at either end of the range where the network expects it
 there (it stands for all that was clipped); a row or column that is wrong as a whole (its b is enlarged until it is
-trusted); and what covers much of a picture in connected pieces, print or drawing (structure.py tells), or lies in lines
-in a drawing, dots. Specks on print are found all the same: those within it by their level, if no ink has it.
+trusted); and print or drawing, which was taken for corruption (content.py).
 """
 
 import math
@@ -40,9 +39,10 @@ from torch import Tensor
 
 from dipsop.restoration import structure
 from dipsop.restoration.config import DetectionConfig
+from dipsop.restoration.content import Content
 from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, ring
 from dipsop.restoration.look import MOST_ALONE, Asked, confirmed
-from dipsop.restoration.prior import LEVELS, Prior, Trusts, before_any_prediction, cells, is_extreme, trust_of
+from dipsop.restoration.prior import LEVELS, Prior, Trusts, before_any_prediction, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 OF_MARKS = 0.2  # how much of the residual over a mark counts (by logistic regression): its neighbours are off, too
@@ -58,14 +58,9 @@ LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, 
 MOST_DOUBTFUL = 0.75
 # How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
 MOST_FOLLOWED = 50.0
-# What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
-MOST_CLUSTERED = 0.1
-# γ of a value of print, over that of another: a network leaves parts of it behind, as it does of specks. And how many
-# specks beside the print, for which no level accounts, make it worth asking.
-DOUBT, LEAST_OTHERS = math.exp(-5), 1e-3
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
 LASTING = 0.8
-_STATE = ("found", "scale", "context", "content", "specks", "doubt", "by_row", "by_column", "by_pixel", "rounds_done")
+_STATE = ("found", "scale", "context", "by_row", "by_column", "by_pixel", "rounds_done")
 
 
 class Detection:
@@ -97,11 +92,8 @@ class Detection:
         b.
     context : Tensor or None
         What the look added to the log-odds at the last round, as far as `effective_lambda` asks.
-    content : Tensor, bool (2, 1, H, W), or None
-        Print and drawing: what is not corrupted by being too bright, and what is not by being too dark.
-    specks, doubt : Tensor (C·LEVELS,), and float
-        How a page of print may have specks all the same: what γ is by level at least, and by how much that of other
-        values is less within print than beside it. Both 0 where none were seen.
+    content : Content
+        Print and drawing that were taken for corruption.
     by_pixel : bool
         Whether the channels of a pixel are corrupted together, and have to be hidden together.
     """
@@ -126,11 +118,9 @@ class Detection:
         self._adds_up = config.shared_corruption and look is None
         self.prior = Prior(y, config.strength, self._adds_up)
         self.context: Tensor | None = None
-        self.content: Tensor | None = None
-        self.specks, self.doubt = torch.zeros(y.shape[1] * LEVELS, device=y.device), 0.0
+        self.content = Content(y, self._marked)
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
-        self._drawn = structure.is_drawn(y)
         self.by_pixel = self._hits_pixels()
         self._window = ring(2.0, 5, y.device)
 
@@ -151,8 +141,7 @@ class Detection:
         self.rounds_done += 1
         # The first rounds still have many false alarms.
         if self.rounds_done >= self.first_rounds:
-            self._leave_print_alone()
-            self._see_specks()
+            self._leave_content_alone()
         self.by_pixel = self._hits_pixels()
 
     def update(self, predicted: Tensor, scale: Tensor, iterations: int = 2, lasting: float = math.inf) -> None:
@@ -232,7 +221,8 @@ class Detection:
     def state(self) -> dict[str, Any]:
         """What was found so far: tensors and numbers."""
         of_this = {name: getattr(self, name) for name in _STATE}
-        return {"u": self.corruption.u, "v": self.corruption.v, "prior": self.prior.state(), **of_this}
+        parts = {"prior": self.prior.state(), "content": self.content.state()}
+        return {"u": self.corruption.u, "v": self.corruption.v, **parts, **of_this}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
@@ -242,6 +232,7 @@ class Detection:
         }
         self.corruption = SparseCorruption(own["u"], own["v"])
         self.prior.load(own["prior"])
+        self.content.load(own["content"])
         for name in _STATE:
             setattr(self, name, own[name])
 
@@ -308,10 +299,10 @@ class Detection:
         in windows, twigs and print that these take for strokes it sees nothing, and those are content.
         """
         context = look(self.y, residual, self.scale, self.corruption)
-        if self.config.look != "always" and structure.clusters(self._apart_from_marks()):
+        if self.config.look != "always" and self.content.clusters(self.corruption):
             if confirmed(context, self.corruption) > CONFIRMED:
                 return
-            self._remember_content()
+            self.content.remember(self.corruption)
         self.context = self._thinned(context.mul_(heeded)).clone()
         for rows in bands(self.y):
             corruption = self.corruption[..., rows, :]
@@ -331,33 +322,17 @@ class Detection:
         found = found.any(1, keepdim=True)
         return found if self._protected is None else found & ~self._protected[..., rows, :]
 
-    def _apart_from_marks(self) -> Trusts:
-        """The trust in every value, but for marks, which do not tell print from damage any more."""
-        return Trusts(self.corruption, clean=self._marked)
-
     def _heeded(self) -> float:
         """How much the look counts, from 0 to 1: it has not learned noise that is dense and hits values one by one."""
         if self.config.look == "always" or self.by_pixel:
             return 1.0
         return min(1.0, max(0.0, (DENSE - float(self.prior.share)) / (DENSE - SPARSE)))
 
-    def _remember_content(self) -> None:
-        """Take the connected pieces of what was found for content from now on, on the side on which they were found.
-
-        A network that learns them leaves parts of them behind, which lie apart as specks do.
-        """
-        sides = self.corruption.u, self.corruption.v
-        pieces = torch.cat([structure.connected((side > 1) & ~self._marked) for side in sides])
-        self.content = pieces if self.content is None else self.content | pieces
-
     def _begin(self, corruption: SparseCorruption, start: Tensor, rows: slice) -> None:
         """Set u and v to γ; to 0 on the side that is not looked for or is print, both where a value is protected."""
         corruption.u.copy_(start)
         corruption.v.copy_(start)
-        if self.content is not None:
-            by_level = self.specks[cells(self.y[..., rows, :])]
-            for side, content in zip((corruption.u, corruption.v), self.content[..., rows, :], strict=True):
-                side.copy_(torch.where(content, self.doubt * side, side).maximum(by_level))
+        self.content.lower(corruption, rows)
         if self.config.polarity == "pepper":
             corruption.u.zero_()
         if self.config.polarity == "salt":
@@ -375,33 +350,16 @@ class Detection:
     def _hits_pixels(self) -> bool:
         return self.config.shared_corruption or structure.hits_pixels(Trusts(self.corruption))
 
-    def _leave_print_alone(self) -> None:
+    def _leave_content_alone(self) -> None:
         """Take all but marks for clean where print or drawing was taken for corruption, and no longer go by levels.
 
-        Specks elsewhere are found at the next rounds. In a drawing what is not connected is content as well, if it lies
-        in lines: dots.
+        Specks elsewhere are found at the next rounds, and say what to expect of those within print.
         """
-        most = 0.0 if self._drawn else MOST_CLUSTERED  # in a drawing, however little it is
-        connected = structure.clusters(self._apart_from_marks()) > most
-        if connected:
-            self._remember_content()
-        if connected or (self._drawn and not structure.scattered(*self._beside_content())):
+        if self.content.is_all(self.corruption, self.found):
             self._make_certain(~self._marked, 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
-
-    def _beside_content(self) -> tuple[Tensor, Tensor]:
-        """What is found beside marks, print and drawing, and where that is."""
-        beside = ~self._marked
-        if self.content is not None:
-            beside &= ~self.content.any(0, keepdim=True)
-        return self.found & beside, beside
-
-    def _see_specks(self) -> None:
-        """Learn from what is found beside print how much of that there is within."""
-        if self.content is not None and not self.prior.by_level:
-            odds, others = structure.levels_of_specks(self.y, *self._beside_content())
-            self.specks = odds.sqrt_()
-            self.doubt = DOUBT * math.sqrt(others / float(self.prior.share)) if others > LEAST_OTHERS else 0.0
+        if not self.prior.by_level:
+            self.content.learn_specks(self.found, float(self.prior.share))
 
     def _lasting(self) -> float:
         """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
