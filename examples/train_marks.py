@@ -1,4 +1,4 @@
-"""Train the network that sees marks: scratches, hairs, cracks, lettering, dust (dipsop/restoration/look.py, `Marks`).
+"""Train the network that sees marks: scratches, hairs, cracks, lettering, dust (dipsop/restoration/marks.py).
 
     python examples/train_marks.py PHOTOGRAPHS --pack PACKED
     python examples/train_marks.py PACKED --minutes 8 --checkpoint marks.pt --out dipsop/restoration/marks.npz
@@ -32,7 +32,7 @@ from train_start import pictures
 
 from dipsop.compute import DeviceName, pick_device, tune_process
 from dipsop.optimizers import Adam
-from dipsop.restoration.look import Marks
+from dipsop.restoration.marks import Marks
 
 LR, WARMUP, AVERAGING = 1.5e-3, 300, 0.998
 CROP, BATCH = 192, 48

@@ -19,7 +19,7 @@ from dipsop.restoration.config import PRESETS, DetectionConfig
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit
-from dipsop.restoration.look import LEAST_SURE, Marks, _agreed, _share_of_those_alike, _stand_out, marks_over
+from dipsop.restoration.marks import LEAST_SURE, Marks, _hysteresis, _mean_field, _share_of_alike, marks_over
 from dipsop.restoration.predictor import load_weights
 
 CPU = torch.device("cpu")
@@ -69,8 +69,8 @@ def test_a_piece_stands_out_as_a_whole_where_some_of_it_is_sure():
     log_odds[..., 3, 5 : 5 + LEAST_SURE] = 2.0
     log_odds[..., 8, 2:20] = -1.0  # what only looks like one
     log_odds[..., 10, 25] = 5.0  # a single pixel
-    assert torch.equal(_stand_out(log_odds), (log_odds > -9) & (torch.arange(12).view(1, 1, 12, 1) == 3))
-    assert not _stand_out(log_odds.clamp(max=-0.1)).any()
+    assert torch.equal(_hysteresis(log_odds), (log_odds > -9) & (torch.arange(12).view(1, 1, 12, 1) == 3))
+    assert not _hysteresis(log_odds.clamp(max=-0.1)).any()
 
 
 def test_pixels_of_one_colour_agree_on_whether_they_are_a_mark():
@@ -81,7 +81,7 @@ def test_pixels_of_one_colour_agree_on_whether_they_are_a_mark():
     log_odds[..., 22:28, 10:70] = -4.0
     log_odds[..., 20:22, 10:70] = log_odds[..., 28:30, 10:70] = 3.0  # a stroke's rims, which are seen most easily
     log_odds[..., 45, 30:36] = 1.0  # a false alarm, of the colour of what is around
-    agreed = _agreed(y, log_odds)
+    agreed = _mean_field(y, log_odds)
     assert (agreed[..., 22:28, 10:70] > -4 + 1).all()
     assert (agreed[..., 20:22, 10:70] > 0).all()
     assert (agreed[..., 45, 30:36] < 0).all()
@@ -91,16 +91,16 @@ def test_pixels_of_one_colour_agree_on_whether_they_are_a_mark():
 def test_where_no_pixel_looks_alike_each_keeps_its_own_opinion():
     y = torch.rand((1, 3, 40, 40), generator=torch.Generator().manual_seed(1)).mul(1000)
     said = torch.linspace(-4, 4, 1600).view(1, 1, 40, 40)
-    assert torch.allclose(_share_of_those_alike(y, said.sigmoid()), said.sigmoid())
+    assert torch.allclose(_share_of_alike(y, said.sigmoid()), said.sigmoid())
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 200), (97, 131)])
 def test_marks_in_tiles_or_of_a_large_picture_lie_where_they_are(monkeypatch, height, width):
     y, hit = noise.scratches_and_lettering(np.full((height, width, 3), 0.5, np.float32), 1)
     whole = seen(y)[0, 0]
-    monkeypatch.setattr("dipsop.restoration.look.TILE", 64)
+    monkeypatch.setattr("dipsop.restoration.marks.TILE", 64)
     assert ((seen(y)[0, 0] > 1) != (whole > 1)).float().mean() < 1e-3
-    monkeypatch.setattr("dipsop.restoration.look.LARGE", 4000)
+    monkeypatch.setattr("dipsop.restoration.marks.LARGE", 4000)
     halved = seen(y)[0, 0].numpy() > 1
     assert halved.shape == (height, width)
     assert halved[hit[..., 0]].mean() > 0.5

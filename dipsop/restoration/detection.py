@@ -19,9 +19,9 @@ what was found, round by round (prior.py).
 
 Whatever else is known of a value is in the start of its u and v. That of u is 0 if nothing is too bright, that of v if
 nothing is too dark, both where a value is clean for certain; from ∞ it is corrupted for certain. Two networks have seen
-what goes wrong (look.py): one sees scratches and lettering by their shape, and its odds of these are added to those of
-noise; the look adds to the log-odds what is around a value. Where there is no look, and the channels of a pixel share
-their corruption, the start of each has the odds of the others as a factor: their log-odds add.
+what goes wrong: one sees scratches and lettering by their shape, and its odds of these are added to those of noise
+(marks.py); the look adds to the log-odds what is around a value (look.py). Where there is no look, and the channels of
+a pixel share their corruption, the start of each has the odds of the others as a factor: their log-odds add.
 
 (u, v) stand until the next round, which starts them again at its γ. It asks nearly the same network: were they moved on
 from where they stand, the same residual would count as often as it is asked for.
@@ -80,7 +80,7 @@ class Detection:
     look : Asked or None
         Says at every round what is to be added to the log-odds; without one, residuals alone count.
     marks : Tensor (1, 1, H, W) or None
-        The odds that a mark lies over a pixel, 0 where none stands out (`look.marks_over`).
+        The odds that a mark lies over a pixel, 0 where none stands out (`marks.marks_over`).
 
     Attributes
     ----------

@@ -23,7 +23,8 @@ from dipsop.pictures.tiles import LARGE, TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import HeldOut
 from dipsop.restoration.detection import Detection
-from dipsop.restoration.look import TiledLook, marks_over
+from dipsop.restoration.look import TiledLook
+from dipsop.restoration.marks import marks_over
 from dipsop.restoration.predictor import SHIPPED_CHANNELS, HeldOutPredictor, loss, pretrained_weights
 from dipsop.restoration.prior import trust_of
 from dipsop.sop import SparseCorruption

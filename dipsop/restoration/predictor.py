@@ -133,6 +133,13 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         return {name: torch.from_numpy(weights[name].astype(np.float32)) for name in weights.files}
 
 
+def with_weights(network: nn.Module, path: Path, device: torch.device) -> nn.Module:
+    """Return the network with the weights of that file, on the device, and not to be trained."""
+    network.load_state_dict(load_weights(path))
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.requires_grad_(False)
+
+
 def save_weights(predictor: nn.Module, path: Path) -> None:
     """Write the weights in half precision, half the size; the network computes in less."""
     arrays = {name: weight.detach().cpu().numpy().astype(np.float16) for name, weight in predictor.state_dict().items()}
