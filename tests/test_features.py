@@ -327,6 +327,32 @@ def test_held_out_probabilities_end_where_they_are_told_to():
     assert end.value.value is None
 
 
+def test_a_copy_of_a_wrongly_labelled_image_does_not_hide_it():
+    data = blobs(400, 0.0)
+    given = data.given.copy()
+    given[:2] = (data.true[0] + 1) % 4
+    images = data.images.copy()
+    images[1] = images[0]
+    data = replace(data, images=images, given=given)
+    known = posterior(held_out.probabilities(data, replace(RECIPES["pretrained"], epochs=10), CPU), given)
+    assert (1 - known.true[np.arange(2), given[:2]] > 0.8).all()
+
+
+def test_folds_have_of_each_class_as_many_and_copies_lie_in_one():
+    given = np.repeat([0, 1, 2, 3], [2, 3, 7, 28])
+    rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    rows[[20, 30]] = rows[13]
+    data = Dataset(rows, given, None, ("a", "b", "c", "d"), rows[:0], given[:0])
+    for seed in range(20):
+        fold = held_out.deal(data, seed)
+        assert fold[13] == fold[20] == fold[30]
+        counts = np.stack([np.bincount(fold[given == k], minlength=held_out.FOLDS) for k in range(3)])
+        assert (counts.max(1) - counts.min(1) <= 1).all()
+    assert (held_out.deal(data, 0) != held_out.deal(data, 1)).any()
+    same = replace(data, images=np.zeros_like(rows))
+    assert set(held_out.deal(same, 0)) == set(range(held_out.FOLDS))
+
+
 def test_an_image_that_has_gone_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png cannot be read"):
         fingerprint(tmp_path / "gone.png")

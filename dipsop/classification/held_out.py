@@ -1,5 +1,6 @@
 """Probabilities of each sample by a model that was trained without it: what a label is to be judged by."""
 
+import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ def steps(
     ----------
     data : Dataset
     config : TrainConfig
-        Of each training; its seed deals the samples to the folds.
+        Of each training; its seed deals the samples to the folds, as `deal` says.
     device : torch.device
     stop : callable or None
         Asked before every step: true ends it.
@@ -37,9 +38,7 @@ def steps(
     -------
     (N, classes), or None where `stop()` ended it
     """
-    # Not the numbers that label noise of the same seed is made of.
-    random = np.random.default_rng((config.seed, FOLDS))
-    fold: Labels = random.permutation(len(data.given)) % FOLDS
+    fold = deal(data, config.seed)
     out = np.zeros((len(data.given), len(data.classes)), np.float32)
     untested = replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0])
     for k in range(FOLDS):
@@ -52,6 +51,27 @@ def steps(
         unseen = torch.from_numpy(data.images[fold == k])
         out[fold == k] = trainer.network.probabilities(unseen).cpu().numpy()
     return out
+
+
+def deal(data: Dataset, seed: int) -> Labels:
+    """Return the fold of each sample, (N,), from 0.
+
+    Samples that are the same to the byte go to one fold: a copy of a wrongly labelled image among those that a model
+    is trained on would teach it the wrong label. Each class is dealt round the folds: one of a few images that lay in
+    a single fold would be unknown to the model that judges them, and its labels would all look wrong.
+    """
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in data.images]
+    places: dict[bytes, int] = {}
+    group = np.array([places.setdefault(digest, k) for k, digest in enumerate(digests)])
+    if len(places) == 1:  # nothing would be left to train on
+        group = np.arange(len(group))
+    # Not the numbers that label noise of the same seed is made of.
+    first = np.random.default_rng((seed, FOLDS)).permutation(np.unique(group))
+    first = first[np.argsort(data.given[first], kind="stable")]
+    dealt = np.zeros(len(group), np.int64)
+    dealt[first] = np.arange(len(first)) % FOLDS
+    fold: Labels = dealt[group]
+    return fold
 
 
 def probabilities(data: Dataset, config: TrainConfig, device: torch.device) -> NDArray[np.float32]:
