@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from PIL import Image
 from test_classification_data import human_file, write_cifar10, write_cifar100
 
 from dipsop.classification import run_folder
+from dipsop.classification.dataset import Dataset
 from dipsop.classification.trainer import Trainer
+from dipsop.jobs import next_round
+from dipsop.jobs.classify import ClassifyJob
 
 
 @pytest.fixture
@@ -289,6 +293,23 @@ def test_the_page_says_what_to_do_next_with_all_corrections_so_far(dirty, tmp_pa
         assert dipsop == "dipsop"
         assert status(*arguments, *more) == 0, capsys.readouterr().err
     assert Path("CORRECTED/blue/blue0.png").exists()
+
+
+def test_every_round_of_corrections_has_names_of_its_own():
+    job, out = ClassifyJob(data="photos", out=Path("run")), []
+    nothing = np.empty(0, np.int64)
+    data = Dataset(nothing, nothing, None, (), nothing, nothing, paths=())
+    for _ in range(3):
+        train, relabel = (shlex.split(line) for line in next_round.commands(job, data))
+        files = [Path(train[k + 1]) for k, part in enumerate(train) if part == "--corrections"]
+        assert relabel == ["dipsop", "relabel", "photos", *map(str, files), "--out", "CORRECTED"]
+        assert str(files[-1]) == next_round.saved_as(job)
+        out.append(train[-1])
+        job = replace(job, out=Path("runs", train[-1]), corrections=tuple(Path("Downloads", f.name) for f in files))
+    assert [path.name for path in job.corrections] == ["corrections.csv", "corrections-2.csv", "corrections-3.csv"]
+    assert out == ["AGAIN", "AGAIN-2", "AGAIN-3"]
+    copied = next_round.commands(replace(job, data="CORRECTED"), data)[1]
+    assert copied.endswith("--out CORRECTED-2")
 
 
 def test_labels_that_a_person_decided_on_are_not_doubted_by_any_method(dirty, tmp_path):

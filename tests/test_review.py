@@ -135,9 +135,9 @@ def browser():
         launched.close()
 
 
-def opened(browser, folder, data, **more):
+def opened(browser, folder, data, saved_as="corrections.csv", **more):
     """The page of a list of that data; what it complains about fails the test that asks."""
-    review.write(folder, listed(data), data, "data")
+    review.write(folder, listed(data), data, "data", (), saved_as)
     page = browser.new_context(viewport={"width": 1200, "height": 800}, **more).new_page()
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -255,6 +255,18 @@ def test_nothing_is_cut_off_on_a_telephone(browser, tmp_path):
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_decisions_are_saved_under_the_name_of_their_round(browser, tmp_path):
+    page = opened(browser, tmp_path, coloured(6), saved_as="corrections-2.csv")
+    pressed(page, "k")
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "corrections-2.csv"
+    assert page.text_content("#said") == "1 decision saved as corrections-2.csv."
+    assert "as corrections-2.csv, then" in page.inner_text("body")
     assert page.complaints == []
 
 

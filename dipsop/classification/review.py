@@ -2,7 +2,7 @@
 
 One file that needs no server and takes nothing from outside. It holds the pictures of the most suspect labels; those
 of all others lie beside it in labels_files/, as scripts, since a page that was opened as a file may load nothing else.
-What is decided there stays in the browser until it is saved as corrections.csv.
+What is decided there stays in the browser until it is saved as a CSV of corrections.
 """
 
 import base64
@@ -36,7 +36,14 @@ PACKING, READING = 4e-4, 4e-3  # seconds for a small picture, and to read it fro
 SIDE, SMALL = 192, 64  # pixels of a picture that is read once more, and of another, at most
 
 
-def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, commands: Sequence[str] = ()) -> None:
+def write(
+    folder: Path,
+    listed: Sequence[Suspect],
+    data: Dataset,
+    source: str,
+    commands: Sequence[str] = (),
+    saved_as: str = "corrections.csv",
+) -> None:
     """Write the page, and what lies beside it.
 
     Parameters
@@ -51,6 +58,8 @@ def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, c
         What the data was asked for by.
     commands : sequence of str
         What goes on from the corrections, as it is shown at the page's end.
+    saved_as : str
+        Name of the file that the page saves the decisions in.
 
     Raises
     ------
@@ -65,7 +74,8 @@ def write(folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, c
     for number, chunk in enumerate(_chunks(pictures)):
         make_folder(beside)
         write_atomically(beside / f"{number}.js", f"pictures({number},{_as_script(chunk)})\n".encode())
-    write_atomically(folder / PAGE, _page(_content(folder, listed, data, source, commands), inside).encode())
+    content = _content(folder, listed, data, source, commands, saved_as)
+    write_atomically(folder / PAGE, _page(content, inside).encode())
 
 
 def seconds(data: Dataset, loading: float) -> float:
@@ -79,7 +89,7 @@ def seconds(data: Dataset, loading: float) -> float:
 
 
 def _content(
-    folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, commands: Sequence[str]
+    folder: Path, listed: Sequence[Suspect], data: Dataset, source: str, commands: Sequence[str], saved_as: str
 ) -> dict[str, Any]:
     """All but the pictures, as columns."""
     number = {name: k for k, name in enumerate(data.classes)}
@@ -87,6 +97,7 @@ def _content(
         "version": 1,
         "data": source,
         "commands": list(commands),
+        "saved_as": saved_as,
         "home": None if data.paths is None else _way_home(folder),
         "in_page": IN_PAGE,
         "chunk": CHUNK,

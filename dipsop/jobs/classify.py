@@ -1,7 +1,6 @@
 """One training run, from the labelled images to the list of suspect labels."""
 
 import math
-import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
@@ -21,7 +20,7 @@ from dipsop.classification.trainer import Epoch, Step, Trainer
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
 from dipsop.files import save_json, shown
-from dipsop.jobs import settings
+from dipsop.jobs import next_round, settings
 from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Saving, Stop, Stopped, Underway, Written, never
 from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
@@ -277,7 +276,8 @@ def _finish(
         run_folder.write_metrics(job.out, epochs)
         run_folder.write_curves(job.out, epochs)
         run_folder.write_suspects(job.out, found.listed)
-        review.write(job.out, found.listed, pictures, job.data, _next_commands(job, pictures))
+        then = next_round.commands(job, pictures)
+        review.write(job.out, found.listed, pictures, job.data, then, next_round.saved_as(job))
         save_json(job.out / run_folder.SUMMARY, summary)
         yield Written(job.out / run_folder.SUSPECTS)
         yield Written(job.out / review.PAGE)
@@ -294,18 +294,6 @@ def _telling(work: Generator[Said, None, Result], event: Callable[[Said], Event]
             result: Result = end.value
             return result
         yield event(said)
-
-
-def _next_commands(job: ClassifyJob, pictures: Dataset) -> list[str]:
-    """What a person may do with the corrections, which come after those that were there before."""
-    noise = [] if job.noise == "none" else ["--noise", job.noise, "--seed", str(job.seed)]
-    human = [] if job.human_labels is None else ["--human-labels", str(job.human_labels)]
-    files = [*map(str, job.corrections), "corrections.csv"]
-    said = [part for file in files for part in ("--corrections", file)]
-    commands = [["dipsop", "classify", "--data", job.data, *noise, *human, *said, "--out", "AGAIN"]]
-    if pictures.paths is not None:
-        commands.append(["dipsop", "relabel", job.data, *files, "--out", "CORRECTED"])
-    return [shlex.join(command) for command in commands]
 
 
 def _summary(job: ClassifyJob, config: TrainConfig, data: Dataset, epochs: list[Epoch], device: str) -> dict[str, Any]:

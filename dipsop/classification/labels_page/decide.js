@@ -42,7 +42,7 @@ const skip = () => decide("skip", RUN.given[view[at]]);
 const label = (k) => k === RUN.given[view[at]] ? keep() : decide("change", k);
 const change = () => { if (RUN.suggested[view[at]] !== RUN.given[view[at]]) label(RUN.suggested[view[at]]); };
 
-// corrections.csv
+// The file, corrections.csv or that of a later round.
 function csv() {
   const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   const lines = [["sample", "given_label", "decision", "label"]];
@@ -63,10 +63,10 @@ function bytes(text) { // names that are no text come as lone surrogates, one fo
 function save() {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(bytes(csv()), {type: "text/csv"}));
-  link.download = "corrections.csv";
+  link.download = RUN.saved_as;
   link.click();
   URL.revokeObjectURL(link.href);
   unsaved = false;
   const made = [...decided.values()].filter((d) => d.what !== "skip").length;
-  say(`${made} decision${made === 1 ? "" : "s"} saved as corrections.csv.`);
+  say(`${made} decision${made === 1 ? "" : "s"} saved as ${RUN.saved_as}.`);
 }

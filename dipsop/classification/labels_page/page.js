@@ -7,6 +7,7 @@ function begin() {
   const where = RUN.data.replace(/[\\/]+$/, "");
   document.title = `Labels to look at: ${where}`;
   $("about").textContent = `${where}: ${count} images, ${RUN.classes.length} classes, the most suspect label first`;
+  $("file").textContent = RUN.saved_as;
   $("commands").textContent = RUN.commands.join("\n");
   options($("given"), "any");
   options($("suggested"), "any");
