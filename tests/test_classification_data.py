@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dipsop.classification import cifar, download, image_folder, label_noise, sources
 from dipsop.errors import DataError
@@ -358,6 +358,37 @@ def test_grey_of_any_depth_is_read_to_scale(tmp_path, dtype, suffix):
     Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / f"ramp.{suffix}")
     values = image_folder.read([tmp_path / f"ramp.{suffix}"], 64)
     assert np.abs(values[0, 0] - np.linspace(0, 255, 64)).max() <= 1
+
+
+def test_an_image_is_turned_upright_as_pillow_does_it(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 3)).astype(np.uint8)
+    record = Image.Exif()
+    for record[274] in range(1, 10):
+        for suffix in ("png", "tif", "webp"):
+            path = tmp_path / f"{record[274]}.{suffix}"
+            Image.fromarray(pixels).save(path, exif=record, lossless=True)
+            with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image)
+                assert upright.size == ((16, 20) if record[274] in (1, 2, 3, 4, 9) else (20, 16))
+            assert (np.asarray(image_folder.thumbnail(path, 64)) == np.asarray(upright)).all()
+            square = np.asarray(ImageOps.fit(upright, (8, 8), Image.Resampling.LANCZOS))
+            assert (image_folder.read_one(path, 8).transpose(1, 2, 0) == square).all()
+
+
+@pytest.mark.parametrize(
+    ("record", "upright"),
+    [
+        # Orientation 6, and a tag of text that holds a number, on which Pillow's exif_transpose ends.
+        (b"II*\0\x08\0\0\0\x02\0\x0f\1\x0c\0\1\0\0\0\x54\0\0\0\x12\1\3\0\1\0\0\0\6\0\0\0" + bytes(60), False),
+        (b"no record", True),
+    ],
+)
+def test_a_broken_exif_record_does_not_make_an_image_unreadable(tmp_path, record, upright):
+    for suffix in ("jpg", "png", "webp"):
+        path = tmp_path / f"odd.{suffix}"
+        Image.new("RGB", (16, 20)).save(path, exif=b"Exif\0\0" + record)
+        assert image_folder.thumbnail(path, 64).size == ((16, 20) if upright else (20, 16))
+        assert image_folder.read_one(path, 8).shape == (3, 8, 8)
 
 
 def test_what_is_transparent_is_white(tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from dipsop.classification.dataset import Dataset, Images, Labels
 from dipsop.errors import DataError
 from dipsop.files import reason, shown
+from dipsop.pictures import exif
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -156,7 +157,7 @@ def read_one(path: Path, side: int) -> Images:
     """Read one of them, (3, side, side)."""
     with _opened(path) as image:
         image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded smaller, ten times as fast
-        upright = _rgb(ImageOps.exif_transpose(image))
+        upright = _rgb(exif.turned_image(image))
         square = ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)
     return np.asarray(square).transpose(2, 0, 1)
 
@@ -190,7 +191,7 @@ def thumbnail(path: Path, side: int) -> Image.Image:
     """Read an image whole, upright, in sRGB order, at most side × side; DataError where it cannot be read."""
     with _opened(path) as image:
         image.draft("RGB", (side, side))  # a JPEG is read at a fraction of its size
-        small = _rgb(ImageOps.exif_transpose(image))
+        small = _rgb(exif.turned_image(image))
         small.thumbnail((side, side))
         return small
 
@@ -201,7 +202,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:  # of AVIF: Runtime
+    except (*exif.BROKEN, Image.DecompressionBombError) as error:
         why = reason(error) if isinstance(error, OSError) else "damaged or no image"
         raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None
 

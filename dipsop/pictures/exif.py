@@ -18,6 +18,11 @@ BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, Att
           ZeroDivisionError, RuntimeError, struct.error)  # fmt: skip
 
 _ORIENTATION = 274
+_METHODS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 _SUB_RECORDS = (0x8769, 0x8825)  # EXIF proper, GPS
 # Of the tags of a TIFF file those that describe the picture; all others say how its samples lie in the file.
 _DESCRIPTIVE = (270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
@@ -59,6 +64,21 @@ def _orientation_at(record: bytes) -> tuple[str, int]:
         if (tag, kind, number) == (_ORIENTATION, 3, 1):
             return order, entry + 8
     raise LookupError("no orientation")
+
+
+def turned_image(image: Image.Image) -> Image.Image:
+    """Turn an image of Pillow upright. An orientation that cannot be read, as of a broken record, counts as 1.
+
+    Pillow's own ImageOps.exif_transpose writes the whole record anew, which raises on tags that matter to nobody here.
+    """
+    image.load()  # a PNG may hold its record after the pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, on odd records
+        try:
+            method = _METHODS.get(image.getexif().get(_ORIENTATION, 1))
+        except BROKEN:
+            method = None
+    return image if method is None else image.transpose(method)
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
