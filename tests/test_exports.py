@@ -1,5 +1,6 @@
 """`dipsop export` and `dipsop predict` on a finished run, as other programs read what they write."""
 
+import ast
 import csv
 import json
 import os
@@ -124,6 +125,17 @@ def test_fiftyone_gets_its_labels_and_where_the_images_are(run, tmp_path):
         assert labels["classes"][one["label"]] == row["given_label"]
         assert one["attributes"]["suggested_label"] == row["suggested_label"]
         assert 0 <= one["confidence"] <= 1
+
+
+def test_the_call_that_loads_the_folder_into_fiftyone_is_said_and_names_its_manifest(run, tmp_path, capsys):
+    out = tmp_path / "caf\xe9's dataset"
+    assert status("export", run, "--to", "fiftyone", "--out", out) == 0
+    call = ast.parse(capsys.readouterr().out.splitlines()[-1].removeprefix("to load it: "), mode="eval").body
+    assert ast.unparse(call.func) == "fiftyone.Dataset.from_dir"
+    assert ast.literal_eval(call.args[0]) == str(out)
+    (option,) = call.keywords
+    assert option.arg == "data_path"  # without it FiftyOne looks for a folder data/
+    assert (out / ast.literal_eval(option.value)).is_file()
 
 
 def test_a_run_whose_pictures_have_gone_is_said_and_nothing_written(run, tmp_path, monkeypatch, capsys):

@@ -5,8 +5,9 @@ cleanlab         CSV or Parquet, a line per sample in the order of the data, as 
                  1, the least: its place among all), given_label, predicted_label
 label-studio     tasks, the most suspect first, each with the suggested class as a prediction: data has image (a URL of
                  local files, their document root being /), sample, given_label, rank, score; meta has the version
-fiftyone         labels.json and data.json of a FiftyOneImageClassificationDataset: under labels, for each sample, the
-                 given label, the probability that the network gives it as confidence, and as attributes rank, score,
+fiftyone         labels.json and data.json of a FiftyOneImageClassificationDataset, for from_dir with the data_path
+                 data.json, without which it looks for a folder data/: under labels, for each sample, the given label,
+                 the probability that the network gives it as confidence, and as attributes rank, score,
                  suggested_label, is_label_issue; beside them the version
 """
 
@@ -131,6 +132,14 @@ def fiftyone(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str,
         "labels.json": {"dipsop_export_version": VERSION, "classes": list(classes), "labels": labels},
         "data.json": files,
     }
+
+
+def loading_fiftyone(folder: Path) -> str:
+    """The call that loads those files, in Python, on one line."""
+    return (
+        f"fiftyone.Dataset.from_dir({os.path.abspath(folder)!a}, fiftyone.types.FiftyOneImageClassificationDataset, "
+        'data_path="data.json")'
+    )
 
 
 def _there(sample: str) -> str:

@@ -125,7 +125,10 @@ def export(
     ],
     quiet: Quiet = False,
 ) -> None:
-    """Turn the list or the model of a run into what other tools read."""
+    """Turn the list or the model of a run into what other tools read.
+
+    For label-studio the labelling interface is printed, for fiftyone the call that loads the folder.
+    """
     from dipsop.jobs.events import Done, Written
     from dipsop.jobs.export import ExportJob
     from dipsop.jobs.export import run as run_job
@@ -138,3 +141,5 @@ def export(
                 typer.echo(f"wrote {shown(path)}")
             case Done({"labelling_interface": interface}):
                 typer.echo(f"labelling interface: {interface}")
+            case Done({"loading": call}):
+                typer.echo(f"to load it: {call}")

@@ -46,7 +46,7 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
     Written
         For every file.
     Done
-        Its report has `out`, and for label-studio the labelling interface.
+        Its report has `out`, for label-studio the labelling interface, and for fiftyone the call that loads it.
 
     Raises
     ------
@@ -72,6 +72,7 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
             for name, content in contents.items():
                 save_json(job.out / name, content)
                 yield Written(job.out / name)
+            report["loading"] = issues.loading_fiftyone(job.out)
         case model_format:
             from dipsop.classification import model_file
             from dipsop.jobs import trained
