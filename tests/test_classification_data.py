@@ -9,6 +9,7 @@ import pickle
 import tarfile
 import threading
 import zipfile
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -331,6 +332,44 @@ def test_sets_and_other_files_are_not_taken_for_classes(tmp_path):
     (tmp_path / "birds" / "0.heic").touch()
     with pytest.raises(DataError, match="birds holds files, but none of a kind that is read"):
         image_folder.list_folder(tmp_path)
+
+
+def test_links_to_folders_are_followed_and_do_not_go_round_in_a_circle(tmp_path):
+    data = tmp_path / "data"
+    for name in ("data/cat/0", "data/dog/0", "elsewhere/1", "elsewhere/deep/2"):
+        image(tmp_path / f"{name}.png", (0, 0, 0))
+    (data / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "deep" / "again").symlink_to(tmp_path / "elsewhere")
+    (data / "dog" / "up").symlink_to(data)
+    (data / "dog" / "itself").symlink_to(".")
+    found = [(path.relative_to(data).as_posix(), name) for path, name in image_folder.list_folder(data)]
+    assert found == [("cat/0.png", "cat"), ("cat/more/1.png", "cat"), ("cat/more/deep/2.png", "cat"),
+                     ("dog/0.png", "dog")]  # fmt: skip
+    assert len(image_folder.images_below(data)) == 4
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(tmp_path):
+    for name in ("cat/0", "cat/1", "dog/0", "dog/1"):
+        image(tmp_path / f"{name}.png", (0, 0, 0))
+    (tmp_path / "cat" / "2.png").symlink_to("gone.png")
+    with pytest.raises(DataError, match=r"cat/2\.png cannot be read \(no such file or directory\)"):
+        exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    with pytest.raises(DataError, match=r"cat/2\.png cannot be read"):
+        image_folder.check_there(path for path, _ in image_folder.list_folder(tmp_path))
+
+
+def test_one_note_says_how_many_files_of_which_kinds_are_left_out(tmp_path):
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/deep/1.jpg"):
+        image(tmp_path / name, (0, 0, 0))
+    for name in ("cat/2.HEIC", "dog/deep/2.heic", "dog/notes.txt", "dog/README", "dog/.hidden"):
+        (tmp_path / name).touch()
+    said, data = exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    assert len(data.given) == 4
+    (note,) = said
+    assert note.startswith("4 files are left out, of no kind that is read (2 .heic, 1 ")
+    assert "1 .txt" in note
+    assert "1 without a suffix" in note
+    assert image_folder.note_on(Counter()) is None
 
 
 def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):

@@ -172,6 +172,19 @@ def test_relabel_copies_a_folder_with_corrections_and_leaves_the_original(animal
     assert [path.name for path in (animals / "new").iterdir()] == ["one"]
 
 
+def test_relabel_says_what_it_leaves_out_and_refuses_links_that_lead_nowhere(animals, capsys):
+    (animals / "photos" / "cat" / "c.heic").touch()
+    saved(animals / "c.csv", "photos/cat/a.png,cat,change,dog")
+    assert status("relabel", "photos", "c.csv", "--out", "new") == 0
+    assert capsys.readouterr().err == (
+        "note: 1 file is left out, of no kind that is read (1 .heic): convert what is an image.\n"
+    )
+    (animals / "photos" / "dog" / "z.png").symlink_to("gone.png")
+    assert status("relabel", "photos", "c.csv", "--out", "other") == 1
+    assert "z.png cannot be read (a link that leads nowhere): mend it" in capsys.readouterr().err
+    assert not (animals / "other").exists()
+
+
 def test_names_that_collide_are_counted_and_the_case_of_letters_does_not_part_them(animals):
     for name in ("cow/A", "cow/deep/a", "dog/a_from_cow"):
         image(animals / "photos" / f"{name}.png", (9, 9, 9))

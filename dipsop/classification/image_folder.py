@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image, ImageOps
 
 from dipsop.classification.dataset import Dataset, Images, Labels
 from dipsop.errors import DataError
-from dipsop.files import reason, shown
+from dipsop.files import printable, reason, shown
 from dipsop.pictures import exif
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
@@ -21,8 +22,16 @@ MOST_NAMED = 10  # of the images that cannot be read
 Listed = list[tuple[Path, str]]
 
 
-def list_folder(folder: Path) -> Listed:
+def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
     """Return path and class of every image in the subfolders; what is hidden, and training runs, are passed over.
+
+    Links are followed; one that leads nowhere is an image that cannot be read.
+
+    Parameters
+    ----------
+    folder : Path
+    left_out : Counter or None
+        The suffixes of files that are of no kind that is read are added to it, as `note_on` takes them.
 
     Raises
     ------
@@ -34,8 +43,8 @@ def list_folder(folder: Path) -> Listed:
     found = []
     children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
     for child in children:
-        files = [path for path in _below(child) if path.is_file()]
-        readable = _readable(files)
+        files = _files_below(child, folder)
+        readable = _readable(files, left_out)
         if files and not readable:
             raise DataError(
                 f"{shown(child)} holds files, but none of a kind that is read ({', '.join(sorted(SUFFIXES))}): convert "
@@ -52,26 +61,58 @@ def list_folder(folder: Path) -> Listed:
     return found
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Return all images below a folder, at any depth, by name; OSError where a folder is closed."""
-    return _readable(path for path in _below(folder) if path.is_file())
+def images_below(folder: Path, left_out: Counter[str] | None = None) -> list[Path]:
+    """Return all images below a folder, at any depth, by name; `left_out` as list_folder has it.
+
+    OSError where a folder is closed.
+    """
+    return _readable(_files_below(folder), left_out)
 
 
-def _readable(files: Iterable[Path]) -> list[Path]:
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
+def note_on(left_out: Counter[str]) -> str | None:
+    """Say in a sentence how many files of which suffixes were left out; None where there are none."""
+    if not left_out:
+        return None
+    count = left_out.total()
+    by_kind = [(number, printable(suffix) or "without a suffix") for suffix, number in left_out.most_common()]
+    kinds = ", ".join(f"{number} {kind}" for number, kind in by_kind)
+    return (
+        f"{count} file{'s are' if count > 1 else ' is'} left out, of no kind that is read ({kinds}): convert what is "
+        "an image."
+    )
 
 
-def _below(folder: Path) -> list[Path]:
-    """Return all that is no folder and not hidden; OSError where a folder is closed, and with it perhaps a class."""
+def _readable(files: Iterable[Path], left_out: Counter[str] | None) -> list[Path]:
+    readable = []
+    for path in files:
+        if path.suffix.lower() in SUFFIXES:
+            readable.append(path)
+        elif left_out is not None:
+            left_out[path.suffix.lower()] += 1
+    return readable
+
+
+def _files_below(folder: Path, within: Path | None = None) -> list[Path]:
+    """Return all files, and links that lead nowhere, that are not hidden.
+
+    Each folder is gone into once, whatever leads to it, and the one that this one is within not at all: a link may go
+    round in a circle. OSError where a folder is closed, and with it perhaps a class.
+    """
 
     def refuse(error: OSError) -> NoReturn:
         raise error
 
     found = []
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]  # the walk goes on into these
+    seen = set() if within is None else {os.path.realpath(within)}
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))  # the walk goes on into these
         found += [Path(root) / name for name in names if not name.startswith(".")]
-    return sorted(found)
+    return sorted(path for path in found if path.is_file() or not path.exists())
 
 
 def _passed_over(child: Path) -> bool:
@@ -185,6 +226,16 @@ class Unreadable:
             raise DataError(f"{count} images cannot be read, {some}{more}: mend them or leave them out.")
         for alone in self._errors.values():
             raise alone
+
+
+def check_there(paths: Iterable[Path]) -> None:
+    """Raise a DataError that names the links that lead nowhere."""
+    unreadable = Unreadable()
+    for path in paths:
+        with unreadable.noting(path):
+            if not path.exists():
+                raise DataError(f"{shown(path)} cannot be read (a link that leads nowhere): mend it or leave it out.")
+    unreadable.refuse()
 
 
 def thumbnail(path: Path, side: int) -> Image.Image:

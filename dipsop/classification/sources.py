@@ -1,5 +1,6 @@
 """The data of a training run: found, fetched, read, and made noisy where asked for."""
 
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dipsop.classification.dataset import Dataset
 from dipsop.errors import DataError
 from dipsop.files import exists, reason, shown
 
-Loading = Generator[tuple[int, int], None, Dataset]  # as download.Fetching; in the end the data
+Loading = Generator[tuple[int, int] | str, None, Dataset]  # as download.Fetching, or a note; in the end the data
 
 
 LAYOUTS = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
@@ -46,6 +47,8 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
     ------
     tuple of int
         While it is fetched: bytes that are there, and bytes in all, 0 where that is unknown.
+    str
+        A sentence on what is left out.
 
     Returns
     -------
@@ -68,7 +71,11 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
         for layout in LAYOUTS.values():
             if found := cifar.find(path, layout):
                 return cifar.load(found, layout)
-        return image_folder.load(image_folder.list_folder(path), size, test_fraction, seed)
+        left_out = Counter[str]()
+        listed = image_folder.list_folder(path, left_out)
+        if note := image_folder.note_on(left_out):
+            yield note
+        return image_folder.load(listed, size, test_fraction, seed)
     except OSError as error:
         at = shown(Path(error.filename or name))
         raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None

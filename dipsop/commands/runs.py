@@ -38,10 +38,13 @@ def predict(
             raise typer.BadParameter("It goes without --csv, which prints nothing.", param_hint="--json")
         check_suffix(table, (".csv",))
     from dipsop.jobs import predict
+    from dipsop.jobs.events import Noted
 
     found, failed = [], False
     for one in predict.run(predict.PredictJob(run=run, images=tuple(images), top=top, device=device)):
-        if isinstance(one, predict.Unread):
+        if isinstance(one, Noted):
+            print(f"note: {one.sentence}", file=sys.stderr)
+        elif isinstance(one, predict.Unread):
             failed = True
             print(f"dipsop: {one.why}", file=sys.stderr)
         elif table is not None:

@@ -16,7 +16,7 @@ from dipsop.commands.display import Bar, aligned, clock
 from dipsop.commands.stopping import Stopping
 from dipsop.files import as_json, shown
 from dipsop.jobs.classify import ClassifyJob, run
-from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Saving, Stopped, Underway, never
+from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Noted, Saving, Stopped, Underway, never
 
 SECONDS_BETWEEN_LINES = 2.0
 
@@ -92,7 +92,7 @@ class Lines:
                 if time.monotonic() > self._said + SECONDS_BETWEEN_LINES or done == of:
                     self._said = time.monotonic()
                     self._say(f"features  {done}/{of} images  {clock(left)} left")
-            case Advice(sentence):
+            case Advice(sentence) | Noted(sentence):
                 self._say(f"note: {sentence}")
             case Begun(steps):
                 self.epochs = steps

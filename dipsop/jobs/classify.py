@@ -21,14 +21,27 @@ from dipsop.compute import DeviceName
 from dipsop.errors import DataError
 from dipsop.files import save_json, shown
 from dipsop.jobs import next_round, settings
-from dipsop.jobs.events import Advice, Begun, Done, Fetching, Looking, Saving, Stop, Stopped, Underway, Written, never
+from dipsop.jobs.events import (
+    Advice,
+    Begun,
+    Done,
+    Fetching,
+    Looking,
+    Noted,
+    Saving,
+    Stop,
+    Stopped,
+    Underway,
+    Written,
+    never,
+)
 from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
 
 SECONDS_BETWEEN_CURVES = 10
 Said = TypeVar("Said")
 Result = TypeVar("Result")
-Event = Fetching | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped
+Event = Fetching | Noted | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +115,8 @@ def run(job: ClassifyJob, stop: Stop = never) -> Generator[Event, None, None]:
     ------
     Fetching
         While data is fetched.
+    Noted
+        Where files are left out.
     Advice
         Where the extra is missing with which a person's own images are judged far better.
     Looking
@@ -194,7 +209,7 @@ def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, 
     size = None if recipe == "pretrained" else job.size or SIDE
     loading = sources.load(job.data, fetch=job.fetch, size=size, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
-        data = yield from _telling(loading, lambda progress: Fetching(*progress))
+        data = yield from _telling(loading, lambda said: Noted(said) if isinstance(said, str) else Fetching(*said))
     data = sources.noisy(data, job.noise, job.seed, job.human_labels, job.images)
     return corrections.apply(data, job.corrections)
 

@@ -26,7 +26,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something about a picture that was read that a person should know; the work goes on."""
+    """Something about what was read that a person should know; the work goes on."""
 
     sentence: str
 

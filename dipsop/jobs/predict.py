@@ -1,5 +1,6 @@
 """What a trained model sees in images."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from dipsop.compute import DeviceName
 from dipsop.errors import DataError
 from dipsop.files import reason, shown
 from dipsop.jobs import trained
-from dipsop.jobs.events import Stop, never
+from dipsop.jobs.events import Noted, Stop, never
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Unread:
     why: str  # a sentence with the remedy
 
 
-def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
+def run(job: PredictJob, stop: Stop = never) -> Iterator[Noted | Prediction | Unread]:
     """Classify images in their order, those of a folder by name.
 
     Parameters
@@ -59,6 +60,8 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
 
     Yields
     ------
+    Noted
+        First, where files of a folder are left out.
     Prediction, Unread
         One of them for each image.
 
@@ -68,7 +71,11 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
         There is no trained model, or a folder is closed or holds no image.
     """
     model = trained.load(job.run, job.device)
-    for path in [path for named in job.images for path in _below(named)]:
+    left_out = Counter[str]()
+    paths = [path for named in job.images for path in _below(named, left_out)]
+    if note := image_folder.note_on(left_out):
+        yield Noted(note)
+    for path in paths:
         if stop():
             return
         try:
@@ -81,12 +88,12 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Prediction | Unread]:
         yield Prediction(path, tuple((model.classes[k], value) for k, value in ranked))
 
 
-def _below(named: Path) -> list[Path]:
+def _below(named: Path, left_out: Counter[str]) -> list[Path]:
     """The images that a path names: itself, or those below a folder."""
     if not named.is_dir():
         return [named]
     try:
-        found = image_folder.images_below(named)
+        found = image_folder.images_below(named, left_out)
     except OSError as error:
         at = shown(Path(error.filename or named))
         raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other images.") from None

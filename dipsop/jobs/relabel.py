@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from dipsop.classification import corrections, image_folder
 from dipsop.classification.image_folder import Listed
 from dipsop.errors import DataError, DipsopError
 from dipsop.files import csv_bytes, exists, make_folder, reason, shown, write_atomically
-from dipsop.jobs.events import Begun, Done, Stop, Stopped, Underway, never
+from dipsop.jobs.events import Begun, Done, Noted, Stop, Stopped, Underway, never
 
-Event = Begun | Underway | Done | Stopped
+Event = Noted | Begun | Underway | Done | Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ def run(job: RelabelJob, stop: Stop = never) -> Iterator[Event]:
 
     Yields
     ------
+    Noted
+        Where files are left out of the copy of a folder.
     Begun, Underway
         Before the first file, and with every file.
     Done
@@ -63,7 +66,10 @@ def run(job: RelabelJob, stop: Stop = never) -> Iterator[Event]:
     DipsopError
         Data or corrections are not as they must be, or `out` is there.
     """
-    listed = _listed(job.data)
+    left_out = Counter[str]()
+    listed = _listed(job.data, left_out)
+    if note := image_folder.note_on(left_out):
+        yield Noted(note)
     labels = _corrected(listed, job.corrections)
     _check_free(job.out, job.data)
     changed = sum(before != after for (_, before), after in zip(listed, labels, strict=True))
@@ -79,13 +85,15 @@ def run(job: RelabelJob, stop: Stop = never) -> Iterator[Event]:
     yield Done({"out": str(job.out), "images": len(listed), "changed": changed})
 
 
-def _listed(data: Path) -> Listed:
+def _listed(data: Path, left_out: Counter[str]) -> Listed:
     try:
         if data.is_file():
             return image_folder.list_csv(data)
         if not data.is_dir():
             raise DataError(f"{shown(data)} does not exist: name a folder with a folder per class, or a CSV.")
-        return image_folder.list_folder(data)
+        listed = image_folder.list_folder(data, left_out)
+        image_folder.check_there(path for path, _ in listed)
+        return listed
     except OSError as error:
         at = shown(Path(error.filename or data))
         raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None
