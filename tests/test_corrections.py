@@ -138,6 +138,33 @@ def test_a_run_trains_on_what_was_decided(dirty, tmp_path, capsys):  # noqa: F81
     assert "a run of other images or labels" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "options", [("--test-fraction", 0.25), ("--images", 20), ("--seed", 1, "--test-fraction", 0.5)]
+)
+def test_decisions_on_images_that_are_set_aside_or_left_out_are_no_obstacle(dirty, tmp_path, options):  # noqa: F811
+    lines = [f"{path},{path.parent.name},keep,{path.parent.name}" for path in sorted(dirty.rglob("*.png"))]
+    decided, run = saved(tmp_path / "c.csv", *lines), tmp_path / "run"
+    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL, *options)
+    assert status(*arguments, "--out", run, "--corrections", decided) == 0
+    with np.load(run / "labels.npz") as labels:
+        assert labels["trusted"].all()
+        assert len(labels["given"]) < len(lines)
+
+
+def test_labels_of_test_images_are_corrected_too(tmp_path):
+    paths = [tmp_path / f"{k}.png" for k in range(4)]
+    data = Dataset(pixels(2), np.array([0, 1]), None, ("cat", "dog"), pixels(2), np.array([0, 1]),
+                   tuple(paths[:2]), tuple(paths[2:]))  # fmt: skip
+    file = saved(
+        tmp_path / "c.csv", f"{paths[0]},cat,change,dog", f"{paths[2]},cat,change,dog", f"{paths[3]},dog,keep,dog"
+    )
+    corrected = corrections.apply(data, [file])
+    assert corrected.given.tolist() == [1, 1]
+    assert corrected.trusted.tolist() == [True, False]
+    assert corrected.test_labels.tolist() == [1, 1]
+    assert data.test_labels.tolist() == [0, 1]
+
+
 def test_corrections_of_cifar_go_by_the_index(tmp_path):
     write_cifar10(tmp_path)
     run = tmp_path / "run"

@@ -109,16 +109,22 @@ def decisions(path: Path, names: Sequence[str], labels: Sequence[str], classes: 
 def apply(data: Dataset, files: Sequence[Path]) -> Dataset:
     """Return the data with the labels of these files, one after the other, which are trusted.
 
+    Those of images that are set aside for testing are corrected, too: an earlier run may have listed them.
+
     Raises
     ------
     DataError
         As decisions.
     """
-    given, names = data.given.copy(), data.names
-    trusted = np.zeros(len(given), bool)
+    count = len(data.given)
+    names = data.names + [str(path) for path in data.test_paths or ()]
+    labels = np.append(data.given, data.test_labels)
+    trusted = np.zeros(len(labels), bool)
     number = {name: k for k, name in enumerate(data.classes)}
     for path in files:
-        decided = decisions(path, names, [data.classes[label] for label in given], data.classes)
+        decided = decisions(path, names, [data.classes[label] for label in labels[: len(names)]], data.classes)
         for k, label in decided.items():
-            given[k], trusted[k] = number[label], True
-    return replace(data, given=given, trusted=trusted) if files else data
+            labels[k], trusted[k] = number[label], True
+    if not files:
+        return data
+    return replace(data, given=labels[:count], trusted=trusted[:count], test_labels=labels[count:])

@@ -1,4 +1,4 @@
-"""The data of a training run: found, fetched, read, and made noisy where asked for."""
+"""The data of a training run: found, fetched, and read."""
 
 from collections import Counter
 from collections.abc import Generator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dipsop.classification import cifar, download, image_folder, label_noise
+from dipsop.classification import cifar, download, image_folder
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DataError
 from dipsop.files import exists, reason, shown
@@ -94,20 +94,17 @@ def _in_cache(layout: cifar.Layout, fetch: bool) -> download.Fetching:
     return there
 
 
-def noisy(data: Dataset, noise: str, seed: int, human_labels: Path | None, images: int | None) -> Dataset:
-    """Make labels wrong as asked for, and take so many images only, where asked to.
+def some(data: Dataset, images: int | None) -> Dataset:
+    """Take so many images only, where asked to.
 
     Raises
     ------
-    ValueError
-        There is no such noise.
     DataError
         So few images leave a class without a second one.
     """
-    data = label_noise.apply(data, noise, seed, human_labels)
     if images is None or data.paths is None:
         return data.first(images)
-    some = data.spread(images)
-    if np.bincount(some.given, minlength=len(data.classes)).min() < 2:
+    taken = data.spread(images)
+    if np.bincount(taken.given, minlength=len(data.classes)).min() < 2:
         raise DataError(f"--images {images} leaves less than two images of a class: take more.")
-    return some
+    return taken

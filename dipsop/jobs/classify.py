@@ -210,8 +210,9 @@ def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, 
     loading = sources.load(job.data, fetch=job.fetch, size=size, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
         data = yield from _telling(loading, lambda said: Noted(said) if isinstance(said, str) else Fetching(*said))
-    data = sources.noisy(data, job.noise, job.seed, job.human_labels, job.images)
-    return corrections.apply(data, job.corrections)
+    data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
+    # A decision may be on an image that is left out now.
+    return sources.some(corrections.apply(data, job.corrections), job.images)
 
 
 def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
