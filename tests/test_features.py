@@ -24,7 +24,9 @@ from dipsop.classification.label_noise import symmetric
 from dipsop.classification.posterior import posterior
 from dipsop.classification.trainer import Step
 from dipsop.errors import DataError
-from dipsop.jobs import trained
+from dipsop.jobs import classify, trained
+from dipsop.jobs.classify import ClassifyJob
+from dipsop.jobs.events import Done, Stopped
 
 CPU = torch.device("cpu")
 needs_the_extra = pytest.mark.skipif(not features.installed(), reason="the extra dipsop[features] is not installed")
@@ -243,6 +245,17 @@ def test_what_was_looked_at_before_a_stop_is_kept(tmp_path):
         pass
     keys = list(by_fingerprint)
     assert np.allclose(again.of(keys), whole.of(keys), atol=1e-3)
+
+
+def test_a_run_within_the_data_goes_on_after_a_stop_while_it_looked(photos, monkeypatch):
+    monkeypatch.setattr(features, "FeatureNetwork", Seen)
+    job = ClassifyJob(data=str(photos), out=photos / "run", recipe="pretrained", size=32, settings={"epochs": 1})
+    *_, last = classify.run(job, lambda: True)
+    assert last == Stopped(completed=0, of=1)
+    assert [path.name for path in job.out.iterdir()] == ["features.npz"]
+    *_, last = classify.run(replace(job, resume=True))
+    assert isinstance(last, Done)
+    assert len(listed(job.out)) == 80
 
 
 @needs_the_extra

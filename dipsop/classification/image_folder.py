@@ -116,7 +116,11 @@ def _files_below(folder: Path, within: Path | None = None) -> list[Path]:
 
 
 def _passed_over(child: Path) -> bool:
-    return child.name.startswith(".") or all((child / name).exists() for name in ("config.json", "labels.npz"))
+    """Whether it is hidden, or a training run, be it one that ended before there was more than features."""
+    if child.name.startswith(".") or all((child / name).exists() for name in ("config.json", "labels.npz")):
+        return True
+    inside = {path.name for path in child.iterdir() if not path.name.startswith(".")}
+    return bool(inside) and inside <= {"features.npz", "labels.npz"}
 
 
 def list_csv(path: Path) -> Listed:
