@@ -68,6 +68,18 @@ def test_cleanlab_has_a_line_per_sample_in_the_order_of_the_data(run, tmp_path):
         assert row["is_label_issue"] == str(line["given_label"] != line["suggested_label"])
 
 
+def test_cleanlab_has_an_image_that_is_listed_twice_in_both_its_places():
+    samples = [("a", "cat"), ("b", "cat"), ("a", "dog"), ("c", "dog"), ("b", "cat")]
+    ranked = [samples[k] for k in (4, 2, 0, 3, 1)]
+    rows = [{"rank": str(rank), "sample": name, "given_label": label, "suggested_label": "cat"}
+            for rank, (name, label) in enumerate(ranked, 1)]  # fmt: skip
+    columns = issues.cleanlab(rows, samples)
+    assert list(zip(columns["sample"], columns["given_label"], strict=True)) == samples
+    assert columns["label_score"] == [0.5, 0, 0.25, 0.75, 1]
+    edited = issues.cleanlab([*rows, rows[0] | {"sample": "new"}], samples)
+    assert edited["sample"] == ["a", "b", "a", "c", "b", "new"]
+
+
 def test_what_the_list_calls_wrong_is_an_issue():
     row = {"given_label": "cat", "suggested_label": "dog"}
     assert issues.is_issue(row)

@@ -13,6 +13,7 @@ fiftyone         labels.json and data.json of a FiftyOneImageClassificationDatas
 
 import io
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,20 @@ def label_score(row: Row, of: int) -> float:
     return (int(row["rank"]) - 1) / max(1, of - 1)
 
 
-def cleanlab(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Any]]:
+def cleanlab(rows: Sequence[Row], samples: Sequence[tuple[str, str]]) -> dict[str, list[Any]]:
     """Return the columns in the order of the data.
 
     Parameters
     ----------
     rows : of labels.csv
-    names : of the samples, in the order of the data
+    samples : names and given labels, in the order of the data
+        One may stand there twice, with the same label or another.
     """
-    place = {name: k for k, name in enumerate(names)}
-    ordered = sorted(rows, key=lambda row: place.get(row["sample"], len(names)))
+    waiting: dict[tuple[str, str], deque[Row]] = {}
+    for row in rows:
+        waiting.setdefault((row["sample"], row["given_label"]), deque()).append(row)
+    ordered = [waiting[sample].popleft() for sample in samples if waiting.get(sample)]
+    ordered += [row for left in waiting.values() for row in left]  # of a list that was edited
     values = [
         (row["sample"], is_issue(row), label_score(row, len(rows)), row["given_label"], row["suggested_label"])
         for row in ordered

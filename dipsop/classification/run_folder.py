@@ -115,6 +115,12 @@ def load_names(folder: Path) -> list[str]:
     return names
 
 
+def load_given(folder: Path) -> list[int]:
+    """Read the given labels in that order; DataError where that cannot be read."""
+    given: list[int] = _load_labels(folder)["given"].tolist()
+    return given
+
+
 def _load_labels(folder: Path) -> dict[str, NDArray[Any]]:
     """Read labels.npz."""
     try:
