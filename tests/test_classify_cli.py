@@ -16,7 +16,7 @@ from command_line import started, status
 from PIL import Image
 from test_classification_data import human_file, write_cifar10, write_cifar100
 
-from dipsop.classification import run_folder
+from dipsop.classification import features, run_folder
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.trainer import Trainer
 from dipsop.jobs import next_round
@@ -282,17 +282,40 @@ def test_the_page_says_what_to_do_next_with_all_corrections_so_far(dirty, tmp_pa
     dirty.rename(tmp_path / "my photos")
     heading = "sample,given_label,decision,label\n"
     Path("first.csv").write_text(heading + "my photos/red/blue0.png,red,change,blue\n")
-    options = ("--epochs", 1, "--quiet", "--network", "fast", *SMALL)
+    options = ("--epochs", 1, "--network", "fast", "--seed", 1, "--test-fraction", 0.2, "--images", 60, *SMALL)
     command = ("classify", "--data", "my photos", "--out", "run", "--corrections", "first.csv", *options)
-    assert status(*command) == 0
+    assert status(*command, "--quiet") == 0
     Path("corrections.csv").write_text(heading + "my photos/red/blue0.png,blue,keep,blue\n")
     page = Path("run/labels.html").read_text()
     said = json.loads(re.search(r'"commands": (\[.*?\])', page)[1])
-    for line, more in zip(said, (options, ()), strict=True):
+    for line in said:
         dipsop, *arguments = shlex.split(line)
         assert dipsop == "dipsop"
-        assert status(*arguments, *more) == 0, capsys.readouterr().err
+        assert status(*arguments, "--quiet") == 0, capsys.readouterr().err
+    first, again = (run_folder.load_config(Path(run)) for run in ("run", "AGAIN"))
+    assert again | {"corrections": ["first.csv"]} == first
     assert Path("CORRECTED/blue/blue0.png").exists()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_next_run_is_asked_for_as_this_one_was(dirty, monkeypatch, installed):
+    monkeypatch.setattr(features, "installed", lambda: installed)
+
+    def shown(**changes):
+        job = ClassifyJob(data=str(dirty), out=Path("run"), **changes)
+        nothing = np.empty(0, np.int64)
+        (line,) = next_round.commands(job, Dataset(nothing, nothing, None, (), nothing, nothing))
+        return line.removeprefix(f"dipsop classify --data {dirty}").removesuffix(
+            " --corrections corrections.csv --out AGAIN"
+        )
+
+    common = {"dtype": "auto", "compile": False}
+    assert shown(recipe="fast", settings=common) == (" --recipe fast" if installed else "")
+    assert shown(recipe="pretrained", settings=common | {"network": "pretrained"}) == " --features run/features.npz"
+    scratch = common | {"method": "sop+", "lr": 0.05, "rate_u": 1.0, "shares": 2, "compile": True}
+    assert shown(recipe="sop", settings=scratch, device="cuda", seed=3) == (
+        " --recipe sop --compile --method sop+ --lr 0.05 --rate-u 1.0 --shares 2 --seed 3 --device cuda"
+    )
 
 
 def test_every_round_of_corrections_has_names_of_its_own():

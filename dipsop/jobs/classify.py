@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,6 +154,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         raise DataError("Features are made by one process: leave torchrun out, or choose --network fast.")
     if recipe == "fast" and job.recipe is None and not sources.is_cifar(job.data) and not features.installed():
         yield Advice("pip install 'dipsop[features]' finds far more of the wrong labels, in less time")
+    job = replace(job, recipe=recipe)
     start = time.monotonic()
     pictures = data = yield from _data(job, recipe, me)
     loading = time.monotonic() - start

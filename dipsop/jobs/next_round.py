@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dipsop.classification import features, run_folder, sources
 from dipsop.classification.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -18,17 +19,49 @@ def saved_as(job: "ClassifyJob") -> str:
 
 
 def commands(job: "ClassifyJob", pictures: Dataset) -> list[str]:
-    """Train on all corrections so far, and, where the data are files, make a corrected copy of them."""
-    noise = [] if job.noise == "none" else ["--noise", job.noise, "--seed", str(job.seed)]
-    human = [] if job.human_labels is None else ["--human-labels", str(job.human_labels)]
+    """Train in the same way on all corrections so far, and, where the data are files, make a corrected copy of them.
+
+    Parameters
+    ----------
+    job : ClassifyJob
+        With its recipe.
+    pictures : Dataset
+    """
     files = [*map(str, job.corrections), saved_as(job)]
     said = [part for file in files for part in ("--corrections", file)]
     taken = [Path(job.data).name, job.out.name]
     again, corrected = _next("AGAIN", "", taken), _next("CORRECTED", "", taken)
-    shown = [["dipsop", "classify", "--data", job.data, *noise, *human, *said, "--out", again]]
+    shown = [["dipsop", "classify", "--data", job.data, *_options(job), *said, "--out", again]]
     if pictures.paths is not None:
         shown.append(["dipsop", "relabel", job.data, *files, "--out", corrected])
     return [shlex.join(command) for command in shown]
+
+
+def _options(job: "ClassifyJob") -> list[str]:
+    """Those of the run, but for what they are without being said."""
+    by_itself = "fast" if sources.is_cifar(job.data) or not features.installed() else "pretrained"
+    given = {
+        "features": job.out / run_folder.FEATURES if job.recipe == "pretrained" else None,  # which say the network, too
+        "recipe": None if job.recipe in ("pretrained", by_itself) else job.recipe,
+        "noise": None if job.noise == "none" else job.noise,
+        "human_labels": job.human_labels,
+        "images": job.images,
+        "size": job.size,
+        "test_fraction": job.test_fraction or None,
+        **job.settings,
+        "seed": job.seed or None,
+        "device": job.device,
+    }
+    if job.recipe == "pretrained":
+        given["network"] = None
+    options = []
+    for name, value in given.items():
+        option = "--" + name.replace("_", "-")
+        if name == "compile":
+            options += [option] if value else []
+        elif value not in (None, "auto"):
+            options += [option, str(value)]
+    return options
 
 
 def _next(stem: str, suffix: str, taken: Iterable[str]) -> str:
