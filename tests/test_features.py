@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from importlib import import_module
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from dipsop.classification.config import RECIPES, TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.features import FeatureNetwork, Kept, fingerprint, look
 from dipsop.classification.label_noise import symmetric
-from dipsop.classification.posterior import posterior
+from dipsop.classification.posterior import _fit, posterior
 from dipsop.classification.trainer import Step
 from dipsop.errors import DataError
 from dipsop.jobs import classify, trained
@@ -338,6 +339,46 @@ def test_held_out_probabilities_end_where_they_are_told_to():
     with pytest.raises(StopIteration) as end:
         next(held_out.steps(blobs(80, 0.0), RECIPES["pretrained"], CPU, stop=lambda: True))
     assert end.value.value is None
+
+
+def test_the_posterior_is_that_of_em_as_it_is_written_down():
+    """One line of the formula after the other; of one class there is no label."""
+    random = np.random.default_rng(0)
+    z, given = np.log(random.dirichlet(np.ones(5), 300)), random.integers(0, 4, 300)
+    pi = np.exp(z / 0.5) / np.exp(z / 0.5).sum(1, keepdims=True)
+    noise = np.where(np.eye(5) == 1, 0.9, 0.1 / 4)
+    for _ in range(40):
+        true = pi * noise[:, given].T / (pi * noise[:, given].T).sum(1, keepdims=True)
+        likelihood = np.log((pi * noise[:, given].T).sum(1)).sum()
+        counts = true.T @ np.eye(5)[given]
+        wrong = 1 - np.trace(counts) / 300
+        noise = counts + 200 * np.where(np.eye(5) == 1, 1 - wrong, wrong / 4)
+        noise /= noise.sum(1, keepdims=True)
+    found = _fit(z, given, 0.5)
+    np.testing.assert_allclose(found[0], true, atol=1e-12)
+    assert found[1] == pytest.approx(likelihood)
+
+
+class Counted(np.ndarray):
+    """An array that notes which operations it, and all that comes of it, takes part in."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **more):
+        self.seen.add(ufunc.__name__)
+        plain = [np.asarray(one) for one in inputs]
+        if out is not None:
+            more["out"] = tuple(np.asarray(one) for one in out)
+        return np.asarray(getattr(ufunc, method)(*plain, **more)).view(Counted)
+
+
+def test_the_posterior_takes_no_product_over_all_pairs_of_classes():
+    """Of ten thousand samples of a thousand classes the product, N·C², took 0.4 of the 0.45 s of each step."""
+    random = np.random.default_rng(0)
+    z, given = np.log(random.dirichlet(np.ones(5), 300)), random.integers(0, 5, 300)
+    _fit(z.view(Counted), given, 0.5)
+    assert "multiply" in Counted.seen
+    assert "matmul" not in Counted.seen
 
 
 def test_a_copy_of_a_wrongly_labelled_image_does_not_hide_it():
