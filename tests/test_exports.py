@@ -94,6 +94,14 @@ def test_cleanlab_is_parquet_where_pyarrow_is(run, tmp_path):
     assert parquet.read_table(out).column_names == list(issues.COLUMNS)
 
 
+def test_a_name_that_is_no_text_goes_into_csv_and_not_into_parquet():
+    name = os.fsdecode(b"caf\xe9.png")
+    columns = {"sample": ["a.png", name], "label_score": [0.0, 1.0]}
+    assert issues.as_csv(columns).endswith(b"caf\xe9.png,1.0\n")
+    with pytest.raises(DipsopError, match=r"^'caf\\udce9\.png' is no UTF-8, .*: name a \.csv instead\.$"):
+        issues.as_parquet(columns)
+
+
 def test_what_is_not_installed_is_said_with_the_remedy(run, tmp_path, monkeypatch, capsys):
     for package in ("pyarrow", "safetensors.torch", "onnx"):
         monkeypatch.setitem(sys.modules, package, None)

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from dipsop.errors import DataError, DipsopError
-from dipsop.files import csv_bytes, shown
+from dipsop.files import csv_bytes, printable, shown
 
 VERSION = 1
 COLUMNS = ("sample", "is_label_issue", "label_score", "given_label", "predicted_label")
@@ -65,7 +65,12 @@ def as_csv(columns: dict[str, list[Any]]) -> bytes:
 
 
 def as_parquet(columns: dict[str, list[Any]]) -> bytes:
-    """Those columns as Parquet; DipsopError where pyarrow is not installed."""
+    """Those columns as Parquet; DipsopError where pyarrow is not installed, or a name is no text, as Parquet's are."""
+    for name in (name for column in columns.values() for name in column if isinstance(name, str)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DipsopError(f"{printable(name)} is no UTF-8, as names in Parquet are: name a .csv instead.") from None
     try:
         import pyarrow
         from pyarrow import parquet
