@@ -203,10 +203,14 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 
 def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
-    """Return rows as CSV in UTF-8; names of files that are no text come back as the bytes they are."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    """Return rows as CSV in UTF-8, whose lines end with a line feed.
+
+    Names of files that are no text come back as the bytes they are. A carriage return in one is quoted: Python before
+    3.13 quotes no line break but that which its own lines end with, so they end with both, at first.
+    """
+    lines = _Lines()
+    csv.writer(lines, lineterminator="\r\n").writerows(rows)
+    return b"".join(line.removesuffix("\r\n").encode("utf-8", "surrogateescape") + b"\n" for line in lines)
 
 
 def save_figure(path: Path, figure: "Figure", dpi: int = 150) -> None:
@@ -228,3 +232,7 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _Lines(list[str]):
+    write = list.append

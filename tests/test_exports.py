@@ -16,7 +16,7 @@ from PIL import Image
 from test_classification_data import write_cifar10
 from test_classify_cli import SMALL
 
-from dipsop.classification import features, image_folder, issues, run_folder
+from dipsop.classification import features, image_folder, issues, report, run_folder
 from dipsop.errors import DipsopError
 from dipsop.jobs import trained
 
@@ -193,6 +193,16 @@ def test_an_export_that_cannot_be_written_is_refused(run, trained_on, to, out, c
     assert status("export", run, "--to", to, "--out", out) == 1
     assert complaint in capsys.readouterr().err
     assert listing(trained_on) == before
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "a\r\nb.png", '"a", \r.png', "\r", os.fsdecode(b"\xe9")])
+def test_a_name_with_line_breaks_is_read_again_from_the_list(tmp_path, name):
+    listed = [report.Suspect(1, name, f"{name} class", "dog", 0.5, 0.25), report.Suspect(2, "b", "dog", "dog", 0, 1)]
+    run_folder.write_suspects(tmp_path, listed)
+    first, second = run_folder.load_suspects(tmp_path)
+    assert (first["sample"], first["given_label"], first["wrong"]) == (name, f"{name} class", "yes")
+    assert second["sample"] == "b"
+    assert (tmp_path / "labels.csv").read_bytes().endswith(b"\n2,b,dog,dog,0,1,no\n")
 
 
 def test_a_list_that_is_missing_or_damaged_is_said(tmp_path, capsys):
