@@ -229,7 +229,7 @@ def test_the_person_is_told_of_cmyk_on_stderr_and_in_the_summary(here, capsys):
     cmyk = FILES / "magick_cmyk.jpg"
     assert status("restore", cmyk, "--out", "out.png", "--json", *QUICK) == 0
     said = capsys.readouterr()
-    assert said.err.startswith(f"dipsop: {cmyk} holds CMYK colours")
+    assert said.err.startswith(f"note: {cmyk} holds CMYK colours")
     assert '"notes": ["' in said.out
     assert status("restore", cmyk, "--out", "out.png", "--quiet", *QUICK) == 0
     assert capsys.readouterr() == ("", "")
@@ -293,7 +293,7 @@ def test_the_person_is_told_of_cmyk_in_a_folder(tmp_path, capsys):
     job = [Begun(1), Restored(Path("a.jpg"), Path("b.png"), report), Done(counts)]
     assert follow_many(job, Stopping(), json=True, quiet=False) == 0
     said = capsys.readouterr()
-    assert "dipsop: a.jpg holds CMYK colours.\n" in said.err
+    assert "note: a.jpg holds CMYK colours.\n" in said.err
     assert "holds CMYK" in said.out
     follow_many(job, Stopping(), json=False, quiet=True)
     assert capsys.readouterr() == ("", "")

@@ -80,7 +80,7 @@ def test_pages_go_through_a_pipe(here, piped):
 def test_notes_name_standard_input(here, piped):
     code, _, err = piped((FILES / "magick_cmyk.jpg").read_bytes(), "-", "--out", "out.png", "--json")
     assert code == 0
-    assert err.startswith("dipsop: standard input holds CMYK colours")
+    assert err.startswith("note: standard input holds CMYK colours")
 
 
 @pytest.mark.parametrize(

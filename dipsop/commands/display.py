@@ -53,7 +53,7 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
 def note(sentence: str, quiet: bool) -> None:
     """Say on stderr what a person should know of a picture."""
     if not quiet:
-        print(f"dipsop: {sentence}", file=sys.stderr, flush=True)
+        print(f"note: {sentence}", file=sys.stderr, flush=True)
 
 
 class Bar:
