@@ -168,39 +168,21 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
             yield Stopped(completed=0, of=config.epochs)
             return
         data = seen
-    about = {
-        "dipsop": __version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "device": str(me.device),
-        "data": job.data,
-        "images": job.images,
-        "test_fraction": job.test_fraction,
-        "noise": job.noise,
-        "human_labels": job.human_labels and str(job.human_labels),
-        "corrections": [str(path) for path in job.corrections],
-        "size": size,
-        "side": side,
-        "classes": list(data.classes),
-        "recipe": recipe,
-        "features": features.NETWORK if recipe == "pretrained" else None,
-        "train": asdict(config),
-    }
+    about = _about(job, data, config, size, side, me)
     trainer = Trainer(data, config, me.device, me.rank, me.world)
-    epochs: list[Epoch] = []
     if me.world > 1:
         dist.barrier()  # all have looked into the folder before one writes there
-    if begun:
-        epochs = _resumed(job.out, trainer, about, data)
-    elif me.rank == 0:
+    epochs = _resumed(job.out, trainer, about, data) if begun else []
+    if not begun and me.rank == 0:
         run_folder.begin(job.out, about, data)
     yield Begun(steps=config.epochs)
     left = TimeLeft(trainer, review.seconds(pictures, loading))
-    stopped = yield from _train(job, trainer, epochs, left, me, stop)
+    training = Training(job, me, trainer, data, pictures, left, epochs)
+    stopped = yield from training.train(stop)
     if not stopped:
-        stopped = yield from _finish(job, trainer, data, pictures, epochs, left, me, stop)
+        stopped = yield from training.finish(stop)
     if stopped:
-        yield Stopped(completed=len(epochs), of=config.epochs)
+        yield Stopped(completed=len(training.epochs), of=config.epochs)
 
 
 def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, Dataset]:
@@ -214,6 +196,28 @@ def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, 
     data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
     # A decision may be on an image that is left out now.
     return sources.some(corrections.apply(data, job.corrections), job.images)
+
+
+def _about(job: ClassifyJob, data: Dataset, config: TrainConfig, size: int, side: int, me: Process) -> dict[str, Any]:
+    """What there is to know of a run, for its config.json."""
+    return {
+        "dipsop": __version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": str(me.device),
+        "data": job.data,
+        "images": job.images,
+        "test_fraction": job.test_fraction,
+        "noise": job.noise,
+        "human_labels": job.human_labels and str(job.human_labels),
+        "corrections": [str(path) for path in job.corrections],
+        "size": size,
+        "side": side,
+        "classes": list(data.classes),
+        "recipe": job.recipe,
+        "features": features.NETWORK if job.recipe == "pretrained" else None,
+        "train": asdict(config),
+    }
 
 
 def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
@@ -241,65 +245,90 @@ def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) 
     return epochs
 
 
-def _train(
-    job: ClassifyJob, trainer: Trainer, epochs: list[Epoch], left: TimeLeft, me: Process, stop: Stop
-) -> Generator[Event, None, bool]:
-    """Go through the epochs left, appending each to those done and writing it to the folder.
+@dataclass
+class Training:
+    """A run under way, in this process among others: what is trained, and on what.
 
-    Returns whether `stop()` ended it.
+    Attributes
+    ----------
+    data : Dataset
+        What is trained on: images, or features of them.
+    pictures : Dataset
+        The images themselves.
+    epochs : list of Epoch
+        Those done.
     """
-    drawn = -math.inf
-    for epoch in trainer.steps(stop):
-        left.see(epoch)
-        if isinstance(epoch, Step):
-            yield Underway(left.done, left.seconds, f"epoch {epoch.epoch}/{trainer.config.epochs}")
-            continue
-        yield Saving()
-        epochs.append(epoch)
-        state = trainer.state()
-        if me.rank == 0:
-            run_folder.save_checkpoint(job.out, state, epochs)
-            if time.monotonic() > drawn + SECONDS_BETWEEN_CURVES:
-                run_folder.write_curves(job.out, epochs)
-                drawn = time.monotonic()
-        yield epoch
-        if me.any(stop()):
+
+    job: ClassifyJob
+    me: Process
+    trainer: Trainer
+    data: Dataset
+    pictures: Dataset
+    left: TimeLeft
+    epochs: list[Epoch]
+
+    def train(self, stop: Stop) -> Generator[Event, None, bool]:
+        """Go through the epochs left, writing each to the folder; returns whether `stop()` ended it."""
+        drawn = -math.inf
+        for epoch in self.trainer.steps(stop):
+            self.left.see(epoch)
+            if isinstance(epoch, Step):
+                yield self._underway(f"epoch {epoch.epoch}/{self.trainer.config.epochs}")
+                continue
+            yield Saving()
+            self.epochs.append(epoch)
+            state = self.trainer.state()
+            if self.me.rank == 0:
+                run_folder.save_checkpoint(self.job.out, state, self.epochs)
+                if time.monotonic() > drawn + SECONDS_BETWEEN_CURVES:
+                    run_folder.write_curves(self.job.out, self.epochs)
+                    drawn = time.monotonic()
+            yield epoch
+            if self.me.any(stop()):
+                return True
+        return len(self.epochs) < self.trainer.config.epochs
+
+    def finish(self, stop: Stop) -> Generator[Event, None, bool]:
+        """Write the list and the summary; returns whether `stop()` came before."""
+
+        def seen(step: Step) -> Underway:
+            self.left.see(step)
+            return self._underway("the list")
+
+        found = yield from _telling(suspects.find(self.trainer, self.data, stop), seen)
+        if self.me.any(stop() or found is None) or found is None:
             return True
-    return len(epochs) < trainer.config.epochs
+        yield Saving()
+        if self.me.rank == 0:
+            out, summary = self.job.out, self._summary() | found.figures
+            run_folder.write_metrics(out, self.epochs)
+            run_folder.write_curves(out, self.epochs)
+            run_folder.write_suspects(out, found.listed)
+            then = next_round.commands(self.job, self.pictures)
+            review.write(out, found.listed, self.pictures, self.job.data, then, next_round.saved_as(self.job))
+            save_json(out / run_folder.SUMMARY, summary)
+            yield Written(out / run_folder.SUSPECTS)
+            yield Written(out / review.PAGE)
+            yield Done(summary)
+        return False
 
+    def _underway(self, what: str) -> Underway:
+        return Underway(self.left.done, self.left.seconds, what)
 
-def _finish(
-    job: ClassifyJob,
-    trainer: Trainer,
-    data: Dataset,
-    pictures: Dataset,
-    epochs: list[Epoch],
-    left: TimeLeft,
-    me: Process,
-    stop: Stop,
-) -> Generator[Event, None, bool]:
-    """Write the list and the summary; the headline is the last epoch. Returns whether `stop()` came before."""
-
-    def seen(step: Step) -> Underway:
-        left.see(step)
-        return Underway(left.done, left.seconds, "the list")
-
-    found = yield from _telling(suspects.find(trainer, data, stop), seen)
-    if me.any(stop() or found is None) or found is None:
-        return True
-    yield Saving()
-    if me.rank == 0:
-        summary = _summary(job, trainer.config, data, epochs, str(me.device)) | found.figures
-        run_folder.write_metrics(job.out, epochs)
-        run_folder.write_curves(job.out, epochs)
-        run_folder.write_suspects(job.out, found.listed)
-        then = next_round.commands(job, pictures)
-        review.write(job.out, found.listed, pictures, job.data, then, next_round.saved_as(job))
-        save_json(job.out / run_folder.SUMMARY, summary)
-        yield Written(job.out / run_folder.SUSPECTS)
-        yield Written(job.out / review.PAGE)
-        yield Done(summary)
-    return False
+    def _summary(self) -> dict[str, Any]:
+        """What came out, the quality of the list apart; the headline is the last epoch."""
+        last, best = self.epochs[-1], max(self.epochs, key=lambda epoch: epoch.test_accuracy)
+        return {
+            "out": str(self.job.out),
+            "method": self.trainer.config.method,
+            "noise": self.data.noise,
+            "epochs": last.number,
+            "test_accuracy": last.test_accuracy,
+            "best_test_accuracy": best.test_accuracy,
+            "best_epoch": None if math.isnan(last.test_accuracy) else best.number,
+            "seconds": sum(epoch.seconds for epoch in self.epochs),
+            "device": str(self.me.device),
+        }
 
 
 def _telling(work: Generator[Said, None, Result], event: Callable[[Said], Event]) -> Generator[Event, None, Result]:
@@ -311,19 +340,3 @@ def _telling(work: Generator[Said, None, Result], event: Callable[[Said], Event]
             result: Result = end.value
             return result
         yield event(said)
-
-
-def _summary(job: ClassifyJob, config: TrainConfig, data: Dataset, epochs: list[Epoch], device: str) -> dict[str, Any]:
-    """What came out, the quality of the list apart."""
-    last, best = epochs[-1], max(epochs, key=lambda epoch: epoch.test_accuracy)
-    return {
-        "out": str(job.out),
-        "method": config.method,
-        "noise": data.noise,
-        "epochs": last.number,
-        "test_accuracy": last.test_accuracy,
-        "best_test_accuracy": best.test_accuracy,
-        "best_epoch": None if math.isnan(last.test_accuracy) else best.number,
-        "seconds": sum(epoch.seconds for epoch in epochs),
-        "device": device,
-    }
