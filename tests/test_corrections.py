@@ -204,7 +204,7 @@ def test_relabel_says_what_it_leaves_out_and_refuses_links_that_lead_nowhere(ani
     saved(animals / "c.csv", "photos/cat/a.png,cat,change,dog")
     assert status("relabel", "photos", "c.csv", "--out", "new") == 0
     assert capsys.readouterr().err == (
-        "note: 1 file is left out, of no kind that is read (1 .heic): convert what is an image.\n"
+        "note: 1 file is left out, of no kind that is read (1 .heic): convert those that are images.\n"
     )
     (animals / "photos" / "dog" / "z.png").symlink_to("gone.png")
     assert status("relabel", "photos", "c.csv", "--out", "other") == 1

@@ -180,6 +180,10 @@ def test_a_detection_goes_on_from_its_u_and_v_bit_for_bit():
     whole, part = begun(y), begun(y)
     for detection in (whole, part):
         detection.round(clean.clone(), torch.full_like(y, 0.02))
+        detection.content.pieces = torch.zeros(2, 1, 48, 48, dtype=torch.bool)
+        detection.content.pieces[..., 10:30, :] = True
+        detection.content.specks = torch.linspace(0, 0.2, detection.content.specks.numel())
+        detection.content.doubt = 0.25
     state = part.state()
     assert torch.equal(state["u"], part.corruption.u)
     assert torch.equal(state["v"], part.corruption.v)

@@ -98,7 +98,7 @@ def test_a_name_that_is_no_text_goes_into_csv_and_not_into_parquet():
     name = os.fsdecode(b"caf\xe9.png")
     columns = {"sample": ["a.png", name], "label_score": [0.0, 1.0]}
     assert issues.as_csv(columns).endswith(b"caf\xe9.png,1.0\n")
-    with pytest.raises(DipsopError, match=r"^'caf\\udce9\.png' is no UTF-8, .*: name a \.csv instead\.$"):
+    with pytest.raises(DipsopError, match=r"^'caf\\udce9\.png' is not UTF-8, .*: name a \.csv instead\.$"):
         issues.as_parquet(columns)
 
 

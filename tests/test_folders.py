@@ -72,8 +72,8 @@ def test_patterns_and_single_files_go_by_their_names(album):
     assert set(places(["album/**/*.bmp"])) == {"album/sub/deep er/c ü.bmp"}
 
 
-def test_a_name_as_long_as_a_disk_takes_is_restored_and_a_longer_one_is_a_sentence(album, capsys):
-    long = "好" * 75 + "e.png"  # 230 bytes: no room for a suffix more
+def test_a_long_name_leaves_room_for_its_checkpoint_and_one_that_no_disk_takes_is_a_sentence(album, capsys):
+    long = "好" * 83 + "ab.png"  # 255 bytes
     (album / "a.png").rename(album / long)
     (each,) = targets([str(album / long)], Path("out"))
     job = folder._one(each, RestoreJob(source=Path(), out=Path(), preset="quick", config=PRESETS["quick"]), None)
@@ -86,14 +86,18 @@ def test_a_name_as_long_as_a_disk_takes_is_restored_and_a_longer_one_is_a_senten
     assert capsys.readouterr().err.count("name too long") == 3
 
 
-def test_a_folder_that_cannot_be_listed_is_a_sentence(album, monkeypatch):
-    def closed(folder, onerror):
-        onerror(PermissionError(13, "Permission denied", str(folder)))
-        return iter(())
+def test_a_folder_that_cannot_be_listed_is_a_problem_of_its_own(album, monkeypatch):
+    walk = os.walk
+
+    def closed(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(album / "sub")))
+        return walk(top)
 
     monkeypatch.setattr(os, "walk", closed)
-    with pytest.raises(DipsopError, match=r"^album cannot be listed \(permission denied\): .*\.$"):
-        targets(["album"], Path("out"))
+    problems = {target.source.name: target.problem for target in targets(["album"], Path("out"))}
+    assert problems.pop("sub") == "album/sub cannot be listed: change its permissions, or name other folders."
+    assert len(problems) == 5
+    assert not any(problems.values())
 
 
 def test_a_picture_is_not_written_over_under_another_name_of_its_own(album):

@@ -384,7 +384,7 @@ def test_a_deep_picture_is_shown_at_eight_bits_without_a_second_one_in_floats():
     tracemalloc.stop()
     assert np.array_equal(shown, np.rint(deep / 257))
     assert map_of_it.max() == 255
-    assert peak < 14 * deep.size
+    assert peak < 5 * deep.size
 
 
 def test_maps_are_written_as_eight_bit(tmp_path):

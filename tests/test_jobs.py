@@ -62,6 +62,22 @@ def test_a_preview_that_cannot_be_written_on_the_way_does_not_end_the_work(here,
     assert Path("out.png").exists()
 
 
+def test_a_checkpoint_that_cannot_be_written_is_told_beside_a_preview_and_does_not_lose_the_result(here, monkeypatch):
+    def fails(*what):
+        raise DipsopError(f"{'state' if len(what) == 4 and isinstance(what[0], fitting.Work) else 'p.png'} is full.")
+
+    monkeypatch.setattr(fitting, "_save_preview", fails)
+    monkeypatch.setattr(fitting.Work, "save", fails)
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_PREVIEWS", 0.0)
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    taken = []
+    for event in restore.run(job(preview=Path("p.png"), checkpoint=Path("state")), lambda: len(taken) == 3):
+        if isinstance(event, Step):
+            taken.append(event)
+    assert event.report["notes"] == [f"{name} is full. The restoration goes on." for name in ("p.png", "state")]
+    assert Path("out.png").exists()
+
+
 def test_what_is_protected_stays_where_the_output_of_the_network_is_wanted(here):
     images.save_values(Path("stay.png"), np.eye(24, 32, dtype=bool))
     for _ in restore.run(job(protect=Path("stay.png"), network_output=True)):

@@ -272,3 +272,10 @@ def test_eight_bits_in_a_big_endian_bigtiff_are_refused_not_called_damaged(tmp_p
     tifffile.imwrite(tmp_path / "in.tif", PAGES[0], photometric="rgb", bigtiff=True, byteorder=">")
     with pytest.raises(ImageError, match="big-endian BigTIFF, which are not taken: convert it"):
         images.load(tmp_path / "in.tif")
+
+
+def test_what_a_page_notes_on_the_way_is_told():
+    from dipsop.jobs import pages
+    from dipsop.jobs.events import Noted
+
+    assert list(pages._of_all([Noted("the disk is full.")], None, 0)) == [Noted("the disk is full.")]

@@ -193,6 +193,7 @@ def test_a_worker_may_end_its_own_process_and_no_more() -> None:
     assert speech("import os, sys\nsys.exit(1)\nprint(1)", worker) == {"sys.exit", "print"}
 
 
+# In restoration every file is one idea of the method: two of 14 had come to hold two.
 @pytest.mark.parametrize(("room", "most"), [("commands", 14), ("restoration", 16), ("page", 12)])
 def test_a_room_stays_small_enough_to_be_seen_at_once(room: str, most: int) -> None:
     assert 0 < sum(room_of(file) == room for file in FILES) <= most

@@ -1,4 +1,4 @@
-"""What a person decided about suspect labels: corrections.csv, as labels.html saves it.
+"""What a person decided about suspect labels: a CSV of corrections, as labels.html saves it.
 
 A line for each label that was looked at, sample,given_label,decision,label: `keep` where the given label is right,
 `change` where `label` is. Both are trusted from then on.
@@ -31,7 +31,7 @@ class Correction:
 
 
 def read(path: Path) -> list[Correction]:
-    """Read corrections.csv; further columns are passed over.
+    """Read a CSV of corrections; further columns are passed over.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def decisions(path: Path, names: Sequence[str], labels: Sequence[str], classes: 
     Parameters
     ----------
     path : Path
-        corrections.csv.
+        The CSV.
     names, labels : N names of the samples, and the labels that they have now
         Paths may be written in another way than in the file, as long as they lead to the same place from here.
     classes : names of all classes
@@ -116,6 +116,8 @@ def apply(data: Dataset, files: Sequence[Path]) -> Dataset:
     DataError
         As decisions.
     """
+    if not files:
+        return data
     count = len(data.given)
     names = data.names + [str(path) for path in data.test_paths or ()]
     labels = np.append(data.given, data.test_labels)
@@ -125,6 +127,4 @@ def apply(data: Dataset, files: Sequence[Path]) -> Dataset:
         decided = decisions(path, names, [data.classes[label] for label in labels[: len(names)]], data.classes)
         for k, label in decided.items():
             labels[k], trusted[k] = number[label], True
-    if not files:
-        return data
     return replace(data, given=labels[:count], trusted=trusted[:count], test_labels=labels[count:])

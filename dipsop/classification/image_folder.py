@@ -42,6 +42,8 @@ def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
     """
     found = []
     children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
+    if lost := [path for path in folder.iterdir() if path.is_symlink() and not path.exists()]:
+        raise DataError(f"{shown(min(lost))} is a link that leads nowhere, to a class perhaps: mend it, or remove it.")
     for child in children:
         files = _files_below(child, folder)
         readable = _readable(files, left_out)
@@ -77,15 +79,15 @@ def note_on(left_out: Counter[str]) -> str | None:
     by_kind = [(number, printable(suffix) or "without a suffix") for suffix, number in left_out.most_common()]
     kinds = ", ".join(f"{number} {kind}" for number, kind in by_kind)
     return (
-        f"{count} file{'s are' if count > 1 else ' is'} left out, of no kind that is read ({kinds}): convert what is "
-        "an image."
+        f"{count} file{'s are' if count > 1 else ' is'} left out, of no kind that is read ({kinds}): convert those "
+        "that are images."
     )
 
 
 def _readable(files: Iterable[Path], left_out: Counter[str] | None) -> list[Path]:
     readable = []
     for path in files:
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES or not path.exists():  # a link that leads nowhere is refused as unreadable
             readable.append(path)
         elif left_out is not None:
             left_out[path.suffix.lower()] += 1

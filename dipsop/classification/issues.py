@@ -70,7 +70,8 @@ def as_parquet(columns: dict[str, list[Any]]) -> bytes:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise DipsopError(f"{printable(name)} is no UTF-8, as names in Parquet are: name a .csv instead.") from None
+            said = f"{printable(name)} is not UTF-8, which names in Parquet have to be: name a .csv instead."
+            raise DipsopError(said) from None
     try:
         import pyarrow
         from pyarrow import parquet

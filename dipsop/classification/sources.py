@@ -105,6 +105,7 @@ def some(data: Dataset, images: int | None) -> Dataset:
     if images is None or data.paths is None:
         return data.first(images)
     taken = data.spread(images)
-    if np.bincount(taken.given, minlength=len(data.classes)).min() < 2:
+    before, after = (np.bincount(some.given, minlength=len(data.classes)) for some in (data, taken))
+    if ((after < 2) & (before >= 2)).any():  # corrections may leave less of a class, as they may without --images
         raise DataError(f"--images {images} leaves less than two images of a class: take more.")
     return taken

@@ -36,7 +36,7 @@ def corrupt(
 
     clean = images.load(picture)
     for sentence in clean.notes:
-        note(sentence, quiet)
+        note(f"note: {sentence}", quiet)
     check_apart([picture], [out])
     images.check_writable(out, clean)
     values, hit = MODELS[noise](clean.values, fraction, seed, shared)

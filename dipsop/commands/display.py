@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,16 +26,18 @@ SECONDS_BETWEEN_LINES = 30.0
 def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, Any] | None:
     """Show the events of a restoration, a demonstration or a relabelling; return its report, None if it was stopped."""
     report: Mapping[str, Any] | None = None
+    tell: Callable[[str], object] = partial(note, quiet=quiet)
     with ExitStack() as shown_bar:
         for event in job:
             match event:
                 case events.Begun(steps, title):
                     shown_bar.close()
                     bar = shown_bar.enter_context(Bar(steps, title, quiet))
+                    tell = bar.tell
                 case events.Finishing(stopped):
                     bar.say("stopping; Ctrl-C again leaves at once" if stopped else "the last prediction")
                 case events.Noted(sentence):
-                    note(sentence, quiet)
+                    tell(f"note: {sentence}")
                 case events.ShortOfMemory(pixels):
                     bar.tell(f"not enough memory: going on in pieces of {pixels / 1e6:.1f} megapixels")
                 case events.Done(report):
@@ -51,9 +54,9 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
 
 
 def note(sentence: str, quiet: bool) -> None:
-    """Say on stderr what a person should know of a picture."""
+    """Say a note on stderr."""
     if not quiet:
-        print(f"note: {sentence}", file=sys.stderr, flush=True)
+        print(sentence, file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -196,7 +199,7 @@ def _report(outcome: events.Restored | events.Skipped | events.Failed, json: boo
         print(as_json(said | {"out": str(outcome.out)}), flush=True)
     if isinstance(outcome, events.Restored):
         for sentence in outcome.report.get("notes", ()):
-            note(sentence, quiet)
+            note(f"note: {sentence}", quiet)
     if isinstance(outcome, events.Failed):
         print(f"dipsop: {outcome.why}", file=sys.stderr, flush=True)
     elif not quiet and not json:

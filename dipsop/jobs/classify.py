@@ -156,7 +156,7 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         yield Advice("pip install 'dipsop[features]' finds far more of the wrong labels, in less time")
     job = replace(job, recipe=recipe)
     start = time.monotonic()
-    pictures = data = yield from _data(job, recipe, me)
+    pictures = data = yield from _data(job, me)
     loading = time.monotonic() - start
     config = settings.settled(job, recipe, data, me.world)
     size = side = data.images.shape[-1]
@@ -185,11 +185,11 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
         yield Stopped(completed=len(training.epochs), of=config.epochs)
 
 
-def _data(job: ClassifyJob, recipe: str, me: Process) -> Generator[Event, None, Dataset]:
+def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
     """Read the data, make it noisy where asked for, and correct it."""
     for path in job.corrections:
         corrections.read(path)  # what is wrong with it is said before the images are read
-    size = None if recipe == "pretrained" else job.size or SIDE
+    size = None if job.recipe == "pretrained" else job.size or SIDE
     loading = sources.load(job.data, fetch=job.fetch, size=size, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
         data = yield from _telling(loading, lambda said: Noted(said) if isinstance(said, str) else Fetching(*said))

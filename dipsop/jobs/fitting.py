@@ -37,6 +37,8 @@ class Work:
     ----------
     resumed : dict or None
         The checkpoint to go on from.
+    notes : list of str
+        What a person should know of the picture and of the work.
     lambdas : list of float or None
         λ of each finished piece.
     seconds : float
@@ -54,6 +56,7 @@ class Work:
     canvas: Canvas
     trace: Trace
     resumed: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
     lambdas: list[float | None] = field(default_factory=list)
     seconds: float = 0.0
     steps: int = 0
@@ -92,7 +95,8 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
             resumed = checkpoints.load(job.checkpoint, identity)
     most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.config, job.memory, device, job.source)
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
-    work = Work(job, reading, device, identity, canvas, _trace(job, reading, canvas), resumed)
+    trace, notes = _trace(job, reading, canvas), list(reading.picture.notes)
+    work = Work(job, reading, device, identity, canvas, trace, resumed, notes)
     if resumed:
         checkpoints.fill(canvas, resumed)
         work.load(resumed["told"])
@@ -127,7 +131,7 @@ def fit(work: Work, stop: Stop) -> Iterator[Begun | Step | Preview | Noted | Sho
 def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Finishing]:
     job, canvas = work.job, work.canvas
     previews, saves = Pace(SECONDS_BETWEEN_PREVIEWS), Pace(SECONDS_BETWEEN_CHECKPOINTS)
-    first, noted = work.resumed["piece"] if work.resumed else 0, False
+    first = work.resumed["piece"] if work.resumed else 0
     for number in range(first, len(canvas.pieces)):
         for step in _steps_of_piece(work, number):
             of_all = _of_all(step, number, work)
@@ -138,10 +142,8 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
                     yield Preview(job.preview)
                 if job.checkpoint and step.done < 1:
                     saves.maybe(work.save, job.checkpoint, number, step)
-            except DipsopError as error:  # a full disk, a share that is gone for a while: the fit is worth more
-                if not noted:
-                    yield Noted(f"{error} The restoration goes on.")
-                noted = True
+            except DipsopError as error:
+                yield from _noted(work, error)
             work.stopped = stop()
             ends_here = work.stopped or of_all.iteration == job.last_step
             if ends_here:
@@ -149,7 +151,12 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
         work.reason = "interrupted" if ends_here else ending(step, job.config)
         yield Finishing(work.stopped)
         if ends_here and job.checkpoint and step.done < 1:
-            work.save(job.checkpoint, number, step)
+            try:
+                work.save(job.checkpoint, number, step)
+            except DipsopError as error:
+                if job.of_many:  # then it is all that there would be of this picture
+                    raise
+                yield from _noted(work, error)
         work.steps = of_all.iteration
         if ends_here and job.of_many:
             return
@@ -159,6 +166,17 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
             return
         del step, of_all, image  # a step holds its fit, which would lie beside that of the next piece
         release_memory()
+
+
+def _noted(work: Work, error: DipsopError) -> Iterator[Noted]:
+    """Say once that a file beside the result could not be written: a full disk, a share that is gone for a while.
+
+    The fit is worth more than that file.
+    """
+    sentence = f"{error} The restoration goes on."
+    if sentence not in work.notes:
+        work.notes.append(sentence)
+        yield Noted(sentence)
 
 
 def _steps_of_piece(work: Work, number: int) -> Iterator[Step]:

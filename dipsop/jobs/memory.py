@@ -51,8 +51,10 @@ def free() -> int:
 
 
 def _stated(statistics: Path, name: str) -> int:
-    lines = (line.split() for line in statistics.read_text().splitlines())
-    return next((int(value) for key, value in lines if key == name), 0)
+    with suppress(OSError, ValueError):  # then the use is all taken to be needed
+        lines = (line.split() for line in statistics.read_text().splitlines())
+        return next((int(value) for key, value in lines if key == name), 0)
+    return 0
 
 
 def available(device: "torch.device") -> int:

@@ -196,7 +196,7 @@ def _of_all(events: Iterable[Any], stack: _Stack, page: int) -> Iterator[Any]:
         match event:
             case Begun(steps):
                 yield Begun(steps, f"page {page + 1} of {len(stack.values)}")
-            case Preview() | ShortOfMemory() | Finishing():
+            case Noted() | Preview() | ShortOfMemory() | Finishing():
                 yield event
             case _:  # a step, which holds its fit: it gets no name that would outlast it
                 yield stack.of_all(event, page)

@@ -45,8 +45,8 @@ def run(
     Yields
     ------
     Noted, Begun, Step and so on
-        Noted for each of the picture's notes; Begun again where memory was short and the work begins anew, and for
-        every page; at the end Done with the summary, or Stopped.
+        Noted for each of the picture's notes, and once for what cannot be written on the way; Begun again where memory
+        was short and the work begins anew, and for every page; at the end Done with the summary, or Stopped.
 
     Raises
     ------
@@ -172,7 +172,6 @@ def summary(work: "Work", seconds: float) -> dict[str, Any]:
 
     job = work.job
     known = [value for value in work.lambdas if value is not None]
-    notes = work.reading.picture.notes
     return {
         "out": str(job.out),
         "seconds": round(seconds, 3),
@@ -185,7 +184,7 @@ def summary(work: "Work", seconds: float) -> dict[str, Any]:
         "effective_lambda": statistics.fmean(known) if known else None,
         "fraction_corrupted": float(work.canvas.found.mean()),
         "reason": work.reason,
-    } | ({"notes": list(notes)} if notes else {})
+    } | ({"notes": work.notes} if work.notes else {})
 
 
 def quality(observed: Picture, written: Picture, clean: Array) -> dict[str, float]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os.path import exists, isdir  # these of Path raise where the system does not let one look
 from pathlib import Path
-from typing import NoReturn
 
 from dipsop.errors import DipsopError
 from dipsop.files import identity, reason, shown
@@ -92,12 +91,9 @@ def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
-    def closed(error: OSError) -> NoReturn:
-        place = shown(Path(error.filename))
-        raise DipsopError(f"{place} cannot be listed ({reason(error)}): change its permissions, or name other folders.")
-
+    closed: list[Path] = []
     results = os.path.realpath(out)
-    for parent, folders, names in os.walk(folder, onerror=closed):
+    for parent, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(
             f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(parent, f)) != results
         )
@@ -105,10 +101,13 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in _READ and name not in named_beside:
                 yield Path(parent, name)
+    yield from closed  # each a problem of its own, and none of the others
 
 
 def _problem(source: Path, target: Path) -> str | None:
     try:
+        if isdir(source):
+            return f"{shown(source)} cannot be listed: change its permissions, or name other folders."
         os.stat(source)
     except (FileNotFoundError, NotADirectoryError):
         return f"{shown(source)} does not exist: check the name."

@@ -114,7 +114,7 @@ def index(request: Request) -> Response:
     """The page itself; a browser that comes for the first time gets a name that nobody can guess."""
     response = FileResponse(STATIC / "index.html")
     if COOKIE not in request.cookies:
-        # Lax, not strict: else who comes by a link from elsewhere gets another name, and loses what is open.
+        # Lax, not strict: otherwise whoever follows a link from elsewhere gets another name, and loses what is open.
         response.set_cookie(COOKIE, secrets.token_urlsafe(24), httponly=True, samesite="lax")
     return response
 

@@ -146,7 +146,8 @@ def white(dtype: np.dtype[Any]) -> int:
 def quantized(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Clip values to [0, 1] and round them to the nearest sample of a type (integers), or just cast (floats)."""
     if values.dtype == np.bool_:
-        return np.where(values, white(dtype), 0).astype(dtype)
+        mapped: NDArray[Any] = values.astype(dtype) * dtype.type(white(dtype))
+        return mapped
     scaled = np.clip(values.astype(np.float64), 0, 1) * white(dtype)
     return (scaled if np.issubdtype(dtype, np.floating) else np.rint(scaled)).astype(dtype)
 

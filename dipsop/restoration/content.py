@@ -58,8 +58,8 @@ class Content:
         """`structure.clusters` of what was found, but for marks, which do not tell print from damage any more."""
         return structure.clusters(Trusts(corruption, clean=self._marked))
 
-    def is_all(self, corruption: SparseCorruption, found: Tensor) -> bool:
-        """Whether what was found, but for marks, was print or drawing; its connected pieces are remembered.
+    def recognize(self, corruption: SparseCorruption, found: Tensor) -> bool:
+        """See whether what was found, but for marks, is print or drawing, and remember its connected pieces.
 
         In a drawing what is not connected is content as well, if it lies in lines: dots.
         """

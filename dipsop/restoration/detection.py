@@ -355,7 +355,7 @@ class Detection:
 
         Specks elsewhere are found at the next rounds, and say what to expect of those within print.
         """
-        if self.content.is_all(self.corruption, self.found):
+        if self.content.recognize(self.corruption, self.found):
             self._make_certain(~self._marked, 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
         if not self.prior.by_level:

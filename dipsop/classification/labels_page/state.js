@@ -12,10 +12,10 @@ const name = (k) => RUN.classes[k];
 // with this tab where it is left: Chromium now and then finds nothing after a reload that follows a decision closely.
 const decided = new Map();
 let keeps = true;
-try {
-  const kept = localStorage.getItem(KEY) || (history.state?.key === KEY && history.state.kept) || "[]";
-  for (const [i, what, label] of JSON.parse(kept)) decided.set(i, {what, label});
-} catch (error) { keeps = false; }
+let kept = null;
+try { kept = localStorage.getItem(KEY); } catch (error) { keeps = false; }
+kept ||= (history.state?.key === KEY && history.state.kept) || "[]";
+for (const [i, what, label] of JSON.parse(kept)) decided.set(i, {what, label});
 addEventListener("beforeunload", () => history.replaceState({key: KEY, kept: packed()}, ""));
 
 let view = []; // ranks that the filters let through
