@@ -438,3 +438,28 @@ def test_of_a_drawing_dots_in_a_line_are_content_and_scattered_ones_are_specks()
         detection = Detection(y, DetectionConfig())
         detection.round(paper.clone(), torch.full_like(y, 0.01))
         assert torch.equal(detection.found, found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "share", "as_detail"), [("two levels", 0.6, True), ("two levels", 0.1, False), ("any", 0.6, False)]
+)
+def test_in_dense_noise_of_few_levels_others_are_detail_while_there_are_rounds_to_come(kind, share, as_detail):
+    random = torch.Generator().manual_seed(5)
+    clean = 0.3 + 0.4 * torch.rand(1, 1, 128, 128, generator=random)
+    bad = torch.rand(clean.shape, generator=random) < share
+    ends = (torch.rand(clean.shape, generator=random) < 0.5).float()
+    y = torch.where(bad, ends if kind == "two levels" else torch.rand(clean.shape, generator=random), clean)
+    detail = ~bad & (torch.rand(clean.shape, generator=random) < 0.01)
+    error = torch.distributions.Laplace(0.0, 0.02).icdf(0.002 + 0.996 * torch.rand(clean.shape, generator=random))
+    predicted = torch.where(detail, clean - 0.25, clean + error)
+
+    def found(rounds):
+        detection = Detection(y, DetectionConfig(rounds=rounds))
+        for _ in range(3):
+            detection.update(predicted.clone(), torch.full_like(y, 0.02), iterations=4)
+        return detection.found
+
+    early, late = found(rounds=10), found(rounds=2)
+    assert early[bad & ((y - clean).abs() > 0.2)].float().mean() > 0.99
+    assert late[detail].float().mean() > 0.9
+    assert (early[detail].float().mean() < 0.5) == as_detail

@@ -60,6 +60,7 @@ MOST_DOUBTFUL = 0.75
 MOST_FOLLOWED = 50.0
 # Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
 LASTING = 0.8
+LATE_ROUNDS = 2  # the last ones, by a network that has seen the picture
 _STATE = ("found", "scale", "context", "by_row", "by_column", "by_pixel", "rounds_done")
 
 
@@ -121,6 +122,7 @@ class Detection:
         self.content = Content(y, self._marked)
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
+        self._early_rounds = first_rounds + config.rounds - LATE_ROUNDS
         self.by_pixel = self._hits_pixels()
         self._window = ring(2.0, 5, y.device)
 
@@ -170,7 +172,7 @@ class Detection:
                 self._move(residual[..., rows, :], rows)
             if before is not None and (before & self.found).sum() >= lasting * before.sum():
                 self._make_certain(before, math.inf)
-            self.prior.fit(self.corruption, residual, self.scale)
+            self.prior.fit(self.corruption, residual, self.scale, early=self.rounds_done < self._early_rounds)
 
     def posterior_mean(self, network_output: Tensor) -> Tensor:
         """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where that is small.

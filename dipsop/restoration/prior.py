@@ -21,6 +21,9 @@ from dipsop.sop import SparseCorruption
 LEVELS = 256
 # How much of the level density stays uniform: a level that was never seen corrupted may still be.
 UNIFORM = 0.005
+# Dense noise of few levels: from which share on, what density makes a level one of them, and how much of all of it they
+# hold. Then others have a tenth of that, and next to nothing until the network has seen the picture.
+DENSE, COMMON, MOSTLY, OTHERS, NEARLY_NONE = 0.28, 5.0, 0.9, 0.1, 1e-7
 FIRST_SHARE = 0.3
 # Of corrupted values. Were the least as large as 0.005, it would flag some values of every clean picture.
 LEAST_SHARE, MOST_SHARE = 1e-5, 0.8
@@ -63,8 +66,13 @@ class Prior:
         spread = torch.where(is_extreme(y), 1 / LEVELS, scale)
         return (2 * odds * spread).mul_(self.density.flatten()[cells(y)]).sqrt_()
 
-    def fit(self, corruption: SparseCorruption, residual: Tensor, scale: Tensor) -> None:
-        """Take π, and c if levels count, from what u and v say of every value, given P − y and b."""
+    def fit(self, corruption: SparseCorruption, residual: Tensor, scale: Tensor, early: bool = False) -> None:
+        """Take π, and c if levels count, from what u and v say of every value, given P − y and b.
+
+        Where dense noise is of few levels, a value of another level that is hard to predict is detail, of which hardly
+        any is left to see. Once it is taken for corruption it teaches nothing, and stays hard to predict: so early,
+        while there are rounds to come, it is not.
+        """
         share = torch.zeros_like(self.share)
         exact = torch.float32 if self.y.device.type == "mps" else torch.float64  # which mps does not have
         counts = torch.zeros(self.density.numel(), device=self.y.device, dtype=exact)
@@ -80,8 +88,13 @@ class Prior:
         if self.by_level:
             counts = counts.view_as(self.density).float()
             # One more of every level: a handful of values found says nothing yet of the levels of the next.
-            counts = counts + 1 + UNIFORM * counts.mean(1, keepdim=True)
-            self.density = counts / counts.mean(1, keepdim=True)
+            of_others = 1 + UNIFORM * counts.mean(1, keepdim=True)
+            self.density = _relative(counts + of_others)
+            common = self.density > COMMON
+            if self.share > DENSE and self.density[common].sum() > MOSTLY * self.density.sum():
+                self.density = _relative(counts + OTHERS * of_others)
+                if early:
+                    self.density = torch.where(common, self.density, self.density.clamp(max=NEARLY_NONE))
 
     def state(self) -> dict[str, Any]:
         """What was fitted so far: tensors and a number."""
@@ -97,6 +110,10 @@ class Prior:
         self.share.fill_(share)
         self.density.fill_(1)
         self.by_level = False
+
+
+def _relative(counts: Tensor) -> Tensor:
+    return counts / counts.mean(1, keepdim=True)
 
 
 def before_any_prediction(
