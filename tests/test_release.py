@@ -80,12 +80,12 @@ def test_short_fits_and_tiny_pictures_stay_finite(steps, side):
 
 
 def follow(held, f, steps, at):
-    """Let (u, v) follow a network that stands still at f; returns s after every step."""
+    """Let (u, v) follow a network that stands still at f, to the end of the budget; returns s after every step."""
     held.step, course = at, []
     corruption = SparseCorruption.constant(torch.full_like(held.y, 1e-5))
     for taken in range(at, at + steps):
         s = corruption.value
-        corruption.flow_step(held.drive(f, f + s - held.y, s, taken, 0.6), 1.0)
+        corruption.flow_step(held.drive(f, f + s - held.y, s, taken, taken / (at + steps)), 1.0)
         course.append(corruption.value)
     return course
 
@@ -107,7 +107,7 @@ def test_what_is_off_by_half_the_bound_leaves_when_progress_has_come_twice_as_fa
     held = held_back()
     course = follow(held, torch.full_like(Y, 0.1), 2000, at=100)
     left = next(k for k, s in enumerate(course) if s.abs().max() > FOUND)
-    progress = 1 + release.AFTERWARDS * math.log((100 + left) / 115)
+    progress = 1 + (release.IN_THE_END - 1) * math.log((100 + left) / 115) / math.log(2100 / 115)
     found_at = math.log(FOUND**0.5 / 1e-5) / math.log(release.THROWN / 1e-5)  # what is off by the bound is found there
     assert progress == pytest.approx(2 * found_at, rel=0.03)
 
@@ -116,8 +116,23 @@ def test_lambda_is_the_least_error_that_has_left_by_now():
     held = held_back()
     assert held.effective_lambda() == math.inf
     follow(held, torch.full_like(Y, 0.05), 600, at=200)
-    assert held.progress == pytest.approx(1 + release.AFTERWARDS * math.log(800 / 230), abs=0.05)
     assert held.effective_lambda() == pytest.approx(0.2 / held.progress, rel=0.05)
+
+
+@pytest.mark.parametrize(("steps", "at"), [(60, 20), (600, 50), (600, 300), (1500, 200), (4500, 200)])
+def test_in_the_end_lambda_depends_neither_on_the_budget_nor_on_the_release(steps, at):
+    held = held_back()
+    follow(held, torch.full_like(Y, 0.05), steps - at, at)
+    assert held.progress == pytest.approx(release.IN_THE_END, abs=0.03)
+
+
+def test_a_time_limit_that_draws_near_faster_than_steps_said_does_not_throw_everything_at_once():
+    held = held_back()
+    held.step, f, arrived = 100, torch.full_like(Y, 0.05), [0.0]
+    for taken in range(100, 160):
+        held.drive(f, f, torch.zeros_like(Y), taken, 0.2 if taken < 130 else 0.99)
+        arrived.append(held.progress)
+    assert max(np.diff(arrived)) <= 1 / 15 + 1e-9
 
 
 def test_channels_that_share_leave_together_each_with_its_sign():

@@ -23,7 +23,7 @@ LOOK_BACK = 0.7  # of the steps so far: the error since then has to be falling
 FIRST_STEP, LATEST = 50, 0.5  # no release before this step, and none after this share of the budget
 WINDOW = 0.15  # in units of the step of release: how long values that are off by d or more take to leave
 LEAST_WINDOW = 10  # steps
-AFTERWARDS = 0.45  # how much further (u, v) come in every e-fold of the steps after that
+IN_THE_END = 1.9  # a at the end of the budget, whatever the step of release
 THROWN = 0.7  # where u or v has arrived when its value has left: u² near ½
 BETWEEN_QUESTIONS, BETWEEN_BOUNDS = 10, 25  # steps
 BOX = 7  # pixels
@@ -41,7 +41,8 @@ class Release:
         u ← u·exp(−2η·clip(r/d, ±1)),   v ← v·exp(+2η·clip(r/d, ±1)),   η = ½·log(0.7/γ)·Δa.
 
     A value that is off by d or more has left when a, the sum of Δa, is 1, which takes 0.15·T steps. From then on a
-    grows with the logarithm of the steps, and values that are off by d/a leave.
+    grows with the logarithm of the steps, and values that are off by d/a leave. It ends at 1.9, so that how far off is
+    found does not depend on when the release came, nor on the budget.
 
     Parameters
     ----------
@@ -94,7 +95,10 @@ class Release:
         since, window = taken - self.step, max(round(WINDOW * self.step), LEAST_WINDOW)
         if since % BETWEEN_BOUNDS == 0:
             self.bounds = self.bound * _relative((f - self.y).abs())
-        growth = 1 / window if since < window else AFTERWARDS / taken
+        growth = 1 / window
+        if since >= window:
+            end = max(taken / done, taken + 1)  # in steps: with a time limit it is an estimate
+            growth = min(growth, (IN_THE_END - 1) / math.log(end / (self.step + window)) / taken)
         self.progress += growth
         units = (residual / self.bounds).clamp_(-1, 1)
         if self.shared:
