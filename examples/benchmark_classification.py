@@ -27,7 +27,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import numpy as np
 import torch
 from benchmark_restoration import described, machine
 from classification_runs import METHODS, Run, Task, of_the_papers, table
@@ -37,9 +36,9 @@ from rivals_classification.dividemix import DivideMix
 from rivals_classification.elr_plus import ELRPlus
 from rivals_classification.two_networks import TwoNetworks
 
-from dipsop.classification import cifar, label_noise, report
+from dipsop.classification import cifar, held_out, label_noise, report
 from dipsop.classification.config import TrainConfig
-from dipsop.classification.dataset import Dataset, Labels
+from dipsop.classification.dataset import Dataset
 from dipsop.classification.posterior import of_given
 from dipsop.classification.trainer import Trainer
 from dipsop.compute import DeviceName, pick_device, tune_process
@@ -48,7 +47,6 @@ from dipsop.files import save_json, write_atomically
 NOISES = ["symmetric:0.4", "none", "human:worse"]
 OWN = ["ce", "elr", "sop", "sop+", "cleanlab"]
 RIVALS: dict[str, type[TwoNetworks]] = {"co-teaching+": CoTeachingPlus, "dividemix": DivideMix, "elr+": ELRPlus}
-FOLDS = 5
 T = TypeVar("T")
 
 
@@ -126,17 +124,7 @@ def cleanlab_scores(data: Dataset, config: TrainConfig, device: torch.device) ->
     """Rank labels by cleanlab from the out-of-fold probabilities of cross-entropy models."""
     from cleanlab.rank import get_label_quality_scores
 
-    fold: Labels = np.random.default_rng(config.seed).permutation(len(data.given)) % FOLDS
-    probabilities = np.zeros((len(data.given), len(data.classes)), np.float32)
-    for k in range(FOLDS):
-        seen = replace(
-            data, images=data.images[fold != k], given=data.given[fold != k], true=None,
-            test_images=data.test_images[:0], test_labels=data.test_labels[:0],
-        )  # fmt: skip
-        trainer = Trainer(seen, replace(config, method="ce"), device)
-        for _ in trainer.epochs():
-            pass
-        probabilities[fold == k] = trainer.network.probabilities(torch.from_numpy(data.images[fold == k])).cpu().numpy()
+    probabilities = held_out.probabilities(data, replace(config, method="ce"), device)
     return 1 - get_label_quality_scores(data.given, probabilities)
 
 

@@ -42,7 +42,8 @@ import dipsop
 from dipsop.compute import tune_process
 from dipsop.files import save_json
 from dipsop.pictures import images, noise
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 from dipsop.restoration.config import DEMO, RANDOM_START_STEPS, Config
 
 FRAME = 8  # pixels left out on each side for "inner"

@@ -23,7 +23,8 @@ from benchmark_restoration import machine
 import dipsop
 from dipsop.compute import tune_process
 from dipsop.pictures import images, noise
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 from dipsop.sop import alpha_for
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from rivals import best_median, extremes_filled, total_variation
 
 import dipsop
 from dipsop.pictures import images
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 
 CORRUPTIONS = ["random-valued:0.3", "salt-and-pepper:0.5"]
 

@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import dipsop
 from dipsop.pictures import images, noise
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 
 SIDE = 256
 Damage = Callable[[Array, np.random.Generator], Array]

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 
 # Where the weights of PD-Denoising lie: logs/logs_color_MC_AWGN_RVIN of the repository yzhouas/PD-Denoising-pytorch.
 PD_WEIGHTS = "PD_DENOISING_WEIGHTS"

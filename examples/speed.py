@@ -32,7 +32,8 @@ import dipsop
 from dipsop.compute import autocast, tune_process
 from dipsop.files import save_json
 from dipsop.pictures import noise
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 from dipsop.pictures.tiles import TILE
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit

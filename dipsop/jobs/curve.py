@@ -16,7 +16,8 @@ import numpy as np
 from dipsop.compute import tune_process
 from dipsop.errors import DipsopError
 from dipsop.jobs.worker import leave_with_parent, say
-from dipsop.pictures.quality import Array, psnr
+from dipsop.pictures.picture import Array
+from dipsop.pictures.quality import psnr
 from dipsop.restoration.config import WholeImage
 
 if TYPE_CHECKING:

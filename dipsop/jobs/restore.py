@@ -20,9 +20,9 @@ from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.trace import curves, record
 from dipsop.pictures import images
 from dipsop.pictures.masks import load_mask, load_truth
-from dipsop.pictures.picture import Picture
+from dipsop.pictures.picture import Array, Picture
 from dipsop.pictures.preview import eight_bits, first_estimate
-from dipsop.pictures.quality import Array, psnr, ssim
+from dipsop.pictures.quality import psnr, ssim
 
 if TYPE_CHECKING:
     from dipsop.jobs.fitting import Work

@@ -6,8 +6,6 @@ import numpy as np
 
 from dipsop.pictures.picture import Array
 
-__all__ = ["Array", "psnr", "ssim"]
-
 
 def psnr(picture: Array, truth: Array) -> float:
     """Peak signal-to-noise ratio, −10·log₁₀ of the mean square error, in dB.
