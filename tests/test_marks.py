@@ -132,6 +132,22 @@ def test_the_odds_of_a_mark_are_added_to_those_of_noise_and_grow_with_a_fifth_of
     assert not plain.found.any()
 
 
+@pytest.mark.parametrize(("polarity", "side"), [("salt", 1), ("pepper", -1)])
+def test_of_a_mark_only_what_is_off_to_the_side_looked_for_is_found(polarity, side):
+    y, predicted, marks = observed()
+    found = after_a_round(y, predicted, marks, polarity=polarity).found
+    assert torch.equal(found, (marks > 0) & (side * (y - predicted) > 0))
+
+
+def test_strength_holds_marks_back_too():
+    y, predicted, marks = observed()
+    weak, plain, strong = (after_a_round(y, predicted, marks, strength=strength) for strength in (0.01, 1.0, 100.0))
+    assert not weak.found.any()
+    where = (marks > 0).expand_as(y)
+    assert weak.corruption.odds[where].median() < 0.02 * plain.corruption.odds[where].median()
+    assert strong.corruption.odds[where].median() > 50 * plain.corruption.odds[where].median()
+
+
 def test_a_mark_stays_found_where_print_is_left_alone():
     y, predicted, marks = observed()
     y[..., 18:36, 4:36], predicted[..., 18:36, 4:36] = 0.95, 0.05  # a third of the picture, in one piece

@@ -286,9 +286,11 @@ class Detection:
             self._add_marks(corruption, self.marks[..., rows, :], residual, rows)
 
     def _add_marks(self, corruption: SparseCorruption, marks: Tensor, residual: Tensor, rows: slice) -> None:
-        """Add the odds that a mark lies over a pixel to those of noise, on the sides that are looked for."""
+        """Add the odds that a mark lies over a pixel to those of noise; of one side alone, where it is off to that."""
         off = (residual.abs() / self.scale[..., rows, :]).amax(1, keepdim=True)
-        odds = marks * off.mul_(OF_MARKS).exp_()
+        odds = self.config.strength * marks * off.mul_(OF_MARKS).exp_()
+        if self.config.polarity != "both":
+            odds = odds * (residual < 0 if self.config.polarity == "salt" else residual > 0)
         for side in (corruption.u, corruption.v):
             side.copy_(torch.where(side > 0, side.square() + odds, 0).sqrt_())
         self.found[..., rows, :] = self._together(corruption.odds > 1, rows)
