@@ -5,6 +5,12 @@ import pytest
 import torch
 
 from dipsop.restoration.structure import clusters, hits_pixels, line_factors
+from dipsop.sop import SparseCorruption
+
+
+def corrupted(probability):
+    """(u, v) of values that are corrupted with these probabilities."""
+    return SparseCorruption.constant((probability / (1 - probability)).sqrt())
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
@@ -12,10 +18,10 @@ def test_pixels_hit_as_a_whole_are_told_from_values_hit_one_by_one(share):
     random = torch.Generator().manual_seed(10)
     missed = 0.2 * torch.rand(1, 3, 64, 64, generator=random)
     by_value = (torch.rand(1, 3, 64, 64, generator=random) < share).float() * (1 - missed)
-    assert not hits_pixels(1 - by_value)
+    assert not hits_pixels(corrupted(by_value))
     by_pixel = (torch.rand(1, 1, 64, 64, generator=random) < share).float()
-    assert hits_pixels(1 - by_pixel * (torch.rand(1, 3, 64, 64, generator=random) < 0.8))
-    assert hits_pixels(1 - by_value[:, :1])
+    assert hits_pixels(corrupted(by_pixel * (torch.rand(1, 3, 64, 64, generator=random) < 0.8)))
+    assert hits_pixels(corrupted(by_value[:, :1]))
 
 
 def strokes(share, seed=11):
@@ -32,10 +38,11 @@ def strokes(share, seed=11):
 @pytest.mark.parametrize("share", [0.03, 0.2])
 def test_strokes_are_told_from_scattered_values(share):
     drawn = strokes(share)
-    assert clusters((~drawn).float()) == pytest.approx(float(drawn.float().mean()), abs=0.01)
+    assert clusters(corrupted(drawn.float())) == pytest.approx(float(drawn.float().mean()), abs=0.01)
     scattered = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(13)) < share
-    assert clusters((~scattered).float().expand(1, 3, 96, 96)) == 0
-    assert clusters(torch.ones(1, 3, 96, 96)) == 0
+    assert clusters(corrupted(scattered.float().expand(1, 3, 96, 96))) == 0
+    assert clusters(corrupted(torch.zeros(1, 3, 96, 96))) == 0
+    assert clusters(corrupted(drawn.float()), clean=drawn[:, :1]) == 0
 
 
 def test_factor_of_a_line_is_how_much_larger_its_residuals_are():
@@ -51,3 +58,11 @@ def test_factor_of_a_line_is_how_much_larger_its_residuals_are():
     assert rows[..., 50, 0].item() == pytest.approx(5, rel=0.25)
     assert columns[..., 0, 70].item() == pytest.approx(5, rel=0.25)
     assert (rows != 1).sum() == (columns != 1).sum() == 1
+
+
+def test_lines_of_a_few_values_are_not_wrong_as_a_whole():
+    distance = torch.full((1, 1, 1, 60), 0.01)
+    distance[..., ::10] = 0.9
+    rows, columns = line_factors(distance, torch.full(distance.shape, 0.02), 0.9)
+    assert (rows == 1).all()
+    assert (columns == 1).all()

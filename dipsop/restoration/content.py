@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dipsop.restoration import structure
 from dipsop.restoration.local_stats import bands
-from dipsop.restoration.prior import LEVELS, Trusts, cells
+from dipsop.restoration.prior import LEVELS, cells
 from dipsop.sop import SparseCorruption
 
 # What covers more than this share of the pixels in connected pieces is print or drawing, not damage.
@@ -56,7 +56,7 @@ class Content:
 
     def clusters(self, corruption: SparseCorruption) -> float:
         """`structure.clusters` of what was found, but for marks, which do not tell print from damage any more."""
-        return structure.clusters(Trusts(corruption, clean=self._marked))
+        return structure.clusters(corruption, clean=self._marked)
 
     def recognize(self, corruption: SparseCorruption, found: Tensor) -> bool:
         """See whether what was found, but for marks, is print or drawing, and remember its connected pieces.

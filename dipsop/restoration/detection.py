@@ -42,13 +42,13 @@ from dipsop.restoration.config import DetectionConfig
 from dipsop.restoration.content import Content
 from dipsop.restoration.local_stats import LEAST_TRUST, bands, corrected_scale, ring
 from dipsop.restoration.look import MOST_ALONE, Asked, confirmed
-from dipsop.restoration.prior import LEVELS, Prior, Trusts, before_any_prediction, is_extreme, trust_of
+from dipsop.restoration.prior import DENSE, LEVELS, Prior, before_any_prediction, is_extreme, trust_of
 from dipsop.sop import SparseCorruption, effective_lambda
 
 OF_MARKS = 0.2  # how much of the residual over a mark counts (by logistic regression): its neighbours are off, too
 MOST_RESIDUAL = 0.3  # where nothing can be predicted
 HALF_LEVEL = 0.5 / (LEVELS - 1)
-SPARSE, DENSE = 0.2, 0.28  # π up to which the look counts whole, and from which on it does not
+SPARSE = 0.2  # π up to which the look counts whole; from DENSE on it does not
 # What residuals find in connected pieces is strokes if the look confirms more than this share of it. Of strokes it
 # confirmed a sixth or more, of what only looks like them (windows, twigs, print) a twelfth.
 CONFIRMED = 0.125
@@ -352,7 +352,7 @@ class Detection:
         self.found.masked_fill_(where, start > 1)
 
     def _hits_pixels(self) -> bool:
-        return self.config.shared_corruption or structure.hits_pixels(Trusts(self.corruption))
+        return self.config.shared_corruption or structure.hits_pixels(self.corruption)
 
     def _leave_content_alone(self) -> None:
         """Take all but marks for clean where print or drawing was taken for corruption, and no longer go by levels.
@@ -367,7 +367,7 @@ class Detection:
 
     def _lasting(self) -> float:
         """Which share of what was found has to be found again for all of it to stay: strokes last, print does not."""
-        return LASTING if self.prior.by_level and structure.clusters(Trusts(self.corruption)) else math.inf
+        return LASTING if self.prior.by_level and structure.clusters(self.corruption) else math.inf
 
 
 def _raise_by_other_channels(corruption: SparseCorruption, residual: Tensor, rate: Tensor) -> None:

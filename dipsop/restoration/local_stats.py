@@ -5,7 +5,6 @@ has weight 0, so that borders need no padding rule.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +17,7 @@ REWEIGHTINGS = 8  # of the surroundings, for a first guess
 BAND = 1 << 20  # pixels that are worked on at a time
 
 
-class Shaped(Protocol):
-    """A tensor, or what stands for one."""
-
-    @property
-    def shape(self) -> torch.Size: ...  # noqa: D102
-
-
-def bands(picture: Shaped) -> Iterator[slice]:
+def bands(picture: Tensor) -> Iterator[slice]:
     """Rows to work on at a time: the temporaries of a detection, a dozen, are of a million pixels and not of all."""
     height, width = picture.shape[-2:]
     step = max(16, BAND // width)

@@ -145,26 +145,6 @@ def trust_of(corruption: SparseCorruption) -> Tensor:
     return corruption.odds.add_(1).reciprocal_()
 
 
-class Trusts:
-    """`trust_of`, of those entries that are asked for: of a large picture it is never there as a whole.
-
-    Parameters
-    ----------
-    corruption : SparseCorruption
-    clean : Tensor or None, bool, of a shape that broadcasts over that of u
-        Where the trust is 1 whatever u and v say.
-    """
-
-    def __init__(self, corruption: SparseCorruption, clean: Tensor | None = None) -> None:
-        self._corruption, self._clean = corruption, clean
-        self.shape = corruption.u.shape
-
-    def __getitem__(self, where: Any) -> Tensor:
-        """Return the trust there, by an index as of tensors."""
-        trust = trust_of(self._corruption[where])
-        return trust if self._clean is None else trust.masked_fill_(self._clean[where], 1)
-
-
 def cells(y: Tensor) -> Tensor:
     """Which entry of the level density each value has: its level, counted on from channel to channel."""
     level = (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()

@@ -1,7 +1,6 @@
 """How what was found lies in the picture: in whole pixels, in clusters, in lines.
 
-All on tensors (1, C, H, W); `trust` is the probability, in [0, 1], that a value is clean, there as a whole or by parts
-(`prior.Trusts`).
+All of pictures (1, C, H, W), band by band: of a large one the probabilities are never there as a whole.
 """
 
 import math
@@ -10,40 +9,46 @@ import torch
 from torch import Tensor
 
 from dipsop.restoration.local_stats import bands, local_sum
-from dipsop.restoration.prior import Trusts
+from dipsop.restoration.prior import trust_of
+from dipsop.sop import SparseCorruption
 
 TOGETHER = 0.25  # of the way from chance to always: from there on a pixel is taken to be hit as a whole
 CLUSTERED = 0.1  # the same of a pixel's neighbours: from there on corruption is taken to come in clusters
 LEAST_CLUSTERED = 0.002  # share of pixels of which that can be said
 # A row or column whose median residual is more than so many times what it ought to be is wrong as a whole.
 MOST_OFF = 2.0
+LEAST_LINE = 8  # values: of fewer, the median says no more than each
 
 
-def hits_pixels(trust: Tensor | Trusts) -> bool:
+def hits_pixels(corruption: SparseCorruption) -> bool:
     """Whether corruption hits the channels of a pixel together, more often than by chance.
 
     If each value were hit by itself with probability π, so would be all of a share π^(C−1) of what is hit.
     """
-    channels = trust.shape[1]
+    channels = corruption.u.shape[1]
     if channels == 1:
         return True
     hit = together = 0.0
-    for rows in bands(trust):
-        s = 1 - trust[..., rows, :]
+    for rows in bands(corruption.u):
+        s = 1 - trust_of(corruption[..., rows, :])
         hit += float(s.sum()) / channels
         together += float(s.prod(1).sum())
-    by_chance = (hit * channels / trust.shape.numel()) ** (channels - 1)
+    by_chance = (hit * channels / corruption.u.numel()) ** (channels - 1)
     return together / max(hit, 1e-6) > by_chance + TOGETHER * (1 - by_chance)
 
 
-def clusters(trust: Tensor | Trusts) -> float:
+def clusters(corruption: SparseCorruption, clean: Tensor | None = None) -> float:
     """Return the share of pixels found corrupted, if their neighbours are more often than by chance, else 0.
 
-    Scratches, letters and grains of dust are so; and so is a page of print that was taken for corruption.
+    Scratches, letters and grains of dust are so; and so is a page of print that was taken for corruption. `clean`, bool
+    (1, 1, H, W), is where nothing counts as found.
     """
     hit = total = beside = 0.0
-    for rows in bands(trust):
-        s = 1 - trust[..., rows, :].amin(1, keepdim=True)
+    for rows in bands(corruption.u):
+        trust = trust_of(corruption[..., rows, :])
+        if clean is not None:
+            trust.masked_fill_(clean[..., rows, :], 1)
+        s = 1 - trust.amin(1, keepdim=True)
         hit += float(s.sum())
         beside += float((s * of_neighbours(s)).sum())
         total += s.numel()
@@ -78,6 +83,8 @@ def line_factors(residual: Tensor, scale: Tensor, clean_share: float) -> tuple[T
     """
 
     def factor(ratio: Tensor, axis: int) -> Tensor:
+        if ratio.shape[axis] < LEAST_LINE:
+            return torch.ones_like(ratio.narrow(axis, 0, 1))
         rank = max(1, round(clean_share / 2 * ratio.shape[axis]))
         middle = ratio.kthvalue(rank, axis, keepdim=True).values / math.log(2)
         return torch.where(middle > MOST_OFF, middle, 1)
