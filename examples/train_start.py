@@ -35,7 +35,8 @@ from torch import Tensor
 from dipsop.compute import tune_process
 from dipsop.optimizers import Muon
 from dipsop.pictures import noise
-from dipsop.restoration.predictor import SHIPPED_WIDTHS, HeldOutPredictor, loss
+from dipsop.restoration.config import SHIPPED_WIDTHS
+from dipsop.restoration.predictor import HeldOutPredictor, loss
 
 LIST = Path(__file__).with_suffix(".csv")
 SIDES = (360, 560, 860, 1280)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in

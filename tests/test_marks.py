@@ -179,8 +179,9 @@ def test_a_fit_that_is_told_the_mask_or_to_start_from_nothing_looks_for_no_marks
 
 
 def test_scratches_need_the_shipped_network_that_finds_them(tmp_path, capsys):
-    with pytest.raises(ValueError, match="scratches are found by a shipped network"):
-        HeldOut(steps=1, scratches=True, pretrained=False)
+    for choice in ({"pretrained": False}, {"widths": (8, 16)}, {"look": "never"}):
+        with pytest.raises(ValueError, match="scratches are found by a shipped network"):
+            HeldOut(steps=1, scratches=True, **choice)
     picture = str(IMAGES / "camera.png")
     assert status("restore", picture, "--out", str(tmp_path / "out.png"), "--scratches", "--random-start") == 2
     assert "--scratches: does not go with --random-start" in " ".join(capsys.readouterr().err.split())

@@ -7,8 +7,8 @@ import torch
 import dipsop
 from dipsop import HeldOut
 from dipsop.pictures import noise
+from dipsop.restoration.config import SHIPPED_WIDTHS
 from dipsop.restoration.predictor import (
-    SHIPPED_WIDTHS,
     HeldOutPredictor,
     Prediction,
     loss,
@@ -19,7 +19,7 @@ from dipsop.restoration.predictor import (
 
 def predictor():
     predictor = HeldOutPredictor(3, SHIPPED_WIDTHS, "float32")
-    predictor.load_state_dict(pretrained_weights(SHIPPED_WIDTHS))
+    predictor.load_state_dict(pretrained_weights())
     return predictor.requires_grad_(False)
 
 
@@ -78,7 +78,9 @@ def test_loss_has_a_gradient_where_the_prediction_is_exact():
 
 
 def test_pretrained_weights_are_those_of_one_network():
-    assert pretrained_weights((16, 16)) is None
+    assert HeldOut(steps=1).starts_pretrained
+    assert not HeldOut(steps=1, widths=(16, 16)).starts_pretrained
+    assert not HeldOut(steps=1, pretrained=False).starts_pretrained
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(2, (1, 1)), (4, (3, 1)), (5, (3, 1, 1)), (7, (3, 3, 1))])
@@ -96,7 +98,7 @@ def test_pretrained_weights_are_what_was_saved(tmp_path, monkeypatch):
     save_weights(made, tmp_path / "weights.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
     monkeypatch.setattr("dipsop.restoration.predictor._SHIPPED", tmp_path / "weights.npz")
-    read = pretrained_weights(SHIPPED_WIDTHS)
+    read = pretrained_weights()
     assert all(torch.allclose(read[name], weight, atol=1e-3) for name, weight in made.state_dict().items())
 
 

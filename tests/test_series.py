@@ -87,6 +87,9 @@ def test_one_frame_frames_of_several_shapes_and_other_presets_are_refused() -> N
         dipsop.dead_pixels([frame(0), frame(1)[1:]])
     with pytest.raises(ValueError, match="HeldOut"):
         dipsop.dead_pixels([frame(0), frame(1)], "dip")
+    for choice in ({"pretrained": False}, {"widths": (8, 16)}):
+        with pytest.raises(ValueError, match="shipped weights"):
+            dipsop.dead_pixels([frame(0), frame(1)], dipsop.HeldOut(steps=1, **choice))  # type: ignore[arg-type]
 
 
 def test_the_example_counts_what_is_found(capsys: pytest.CaptureFixture[str]) -> None:

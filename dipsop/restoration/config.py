@@ -18,6 +18,8 @@ Decay = Literal["none", "cosine"]
 Border = Literal["zeros", "reflect"]
 
 
+SHIPPED_WIDTHS = (32, 64, 96, 96)  # of the network that the shipped weights are of
+MOST_INIT_SCALE = 0.5  # at its own pace, u or v has arrived at 0.7
 MOST_PARTS = 256  # their numbers are kept in bytes
 
 
@@ -91,7 +93,7 @@ class TrainingConfig:
         Over how many flips and transposes the last prediction is averaged.
     """
 
-    widths: tuple[int, ...] = (32, 64, 96, 96)
+    widths: tuple[int, ...] = SHIPPED_WIDTHS
     pretrained: bool = True
     lr: float = 2e-3
     averaging: float = 0.98
@@ -115,6 +117,11 @@ class TrainingConfig:
             raise ValueError(f"most_hidden must lie between 0 and 1, got {self.most_hidden}")
         if not 1 <= self.flips <= 8:
             raise ValueError(f"flips must be 1 to 8, got {self.flips}")
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether the shipped weights are wanted, and fit."""
+        return self.pretrained and tuple(self.widths) == SHIPPED_WIDTHS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +203,8 @@ class HeldOut(FitConfig, TrainingConfig, DetectionConfig):
         """Raise ValueError where a choice is out of its range."""
         for part in (FitConfig, TrainingConfig, DetectionConfig):
             part.__post_init__(self)
-        if self.scratches and not (self.pretrained and self.look != "never"):
-            raise ValueError("scratches are found by a shipped network: it takes pretrained weights and a look")
+        if self.scratches and not (self.starts_pretrained and self.look != "never"):
+            raise ValueError("scratches are found by a shipped network: it takes the shipped weights and a look")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +275,8 @@ class WholeImage(FitConfig):
             _above_0("bound", self.bound)
         if self.alpha is None and (self.corruption_step != "flow" or self.bound is None):
             raise ValueError("u and v find their own pace (alpha=None) by flow steps on a residual that has a bound")
+        if self.alpha is None and self.init_scale >= MOST_INIT_SCALE:
+            raise ValueError(f"init_scale must be below {MOST_INIT_SCALE} with alpha=None, got {self.init_scale}")
         if not 0 <= self.input_noise < math.inf:
             raise ValueError(f"input_noise must be 0 or above and finite, got {self.input_noise}")
 

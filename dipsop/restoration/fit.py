@@ -40,7 +40,6 @@ class Fit(Protocol):
     def restored(self, network_output: Tensor) -> Tensor: ...  # noqa: D102
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption: ...  # noqa: D102
     def effective_lambda(self) -> float | None: ...  # noqa: D102
-    def rates(self) -> str: ...  # noqa: D102
     def state(self) -> dict[str, Any]: ...  # noqa: D102
     def load(self, state: dict[str, Any]) -> None: ...  # noqa: D102
 
@@ -182,7 +181,7 @@ def iter_restore(
     ----------
     image : array (H, W) or (H, W, C)
         The corrupted picture: floats in [0, 1], or uint8 or uint16 over their whole range. Where all channels are
-        equal, a HeldOut config takes it for the grey picture that it is.
+        equal, those of masks among them, it is taken for the grey picture that it is.
     config : HeldOut, WholeImage, or the name of a preset
     device : torch.device or str
     mask : bool array, the shape of the image, or (H, W) for all channels
@@ -209,7 +208,7 @@ def iter_restore(
     if (mask is not None or protected is not None) and not isinstance(config, HeldOut):
         raise ValueError("mask and protected go with a HeldOut config, the presets quick and best")
     known, kept = _as_mask(mask, y), _as_mask(protected, y)
-    if isinstance(config, HeldOut) and all(part is None or is_grey(part) for part in (y, known, kept)):
+    if all(part is None or is_grey(part) for part in (y, known, kept)):
         y = y[:, :1].clone()
         known, kept = (None if part is None else part[:, :1] for part in (known, kept))
     return _steps(y, known, kept, config, state, image.shape)
@@ -238,7 +237,7 @@ def _steps(
         loss = fit.step(min(done, 1.0))
         if may_ask(y.device, taken) and not math.isfinite(loss):
             raise DivergenceError(
-                f"the loss is no longer a finite number at step {taken + 1} ({fit.rates()}); try a lower rate"
+                f"the loss is no longer a finite number at step {taken + 1} (lr {config.lr:g}); try a lower rate"
             )
         seconds = time.perf_counter() - start
         done = min(1.0, max((taken + 1) / config.steps, seconds / limit))

@@ -57,14 +57,14 @@ class HeldOutFit:
         self.y, self.config = y, config
         self._cpu_random = torch.Generator().manual_seed(config.seed)
         self._random = torch.Generator(y.device).manual_seed(config.seed)
-        start = pretrained_weights(config.widths) if config.pretrained else None
+        start = pretrained_weights() if config.starts_pretrained else None
         sees = start is not None and mask is None and config.look != "never"
         in_colour = y.shape[1] == SHIPPED_CHANNELS and not is_grey(y)
         look = TiledLook(config.dtype, y.device) if sees and config.may_look and in_colour else None
         marks = marks_over(y, config.dtype, config.scratches) if sees else None
         self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look, marks)
         # A hole is filled better by a network that has learned to fill holes of such a shape in other places.
-        self._in_holes = mask is not None and structure.clusters(1 - mask.float()) > 0
+        self._in_holes = mask is not None and structure.clusters(self.detection.corruption) > 0
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             predictor = HeldOutPredictor(SHIPPED_CHANNELS if start else y.shape[1], config.widths, config.dtype)
@@ -192,10 +192,6 @@ class HeldOutFit:
     def effective_lambda(self) -> float | None:
         """The median over the values of λ = −log γ / (2α), in units of intensity; None where the mask is known."""
         return self.detection.effective_lambda()
-
-    def rates(self) -> str:
-        """The rates, for a message."""
-        return f"lr {self.config.lr:g}"
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on: tensors, numbers and containers of them."""

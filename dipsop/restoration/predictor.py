@@ -27,7 +27,6 @@ LEAST_SIGMA = 0.006
 MOST_DETAIL = 5.0  # in units of σ
 MOST_RATIO = 10.0  # of an error to its scale
 
-SHIPPED_WIDTHS = (32, 64, 96, 96)
 SHIPPED_CHANNELS = 3
 _SHIPPED = Path(__file__).with_name("pretrained.npz")
 
@@ -122,9 +121,9 @@ def loss(prediction: Prediction, truth: Tensor, weight: Tensor) -> Tensor:
     return (mean(error) / (by_filling + 0.01) + 0.05 * likelihood).mean()
 
 
-def pretrained_weights(widths: Sequence[int]) -> dict[str, Tensor] | None:
-    """Return the shipped weights of a `HeldOutPredictor` of three channels, or None for a network of other widths."""
-    return load_weights(_SHIPPED) if tuple(widths) == SHIPPED_WIDTHS else None
+def pretrained_weights() -> dict[str, Tensor]:
+    """Return the shipped weights of a `HeldOutPredictor` of three channels and the widths config.SHIPPED_WIDTHS."""
+    return load_weights(_SHIPPED)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

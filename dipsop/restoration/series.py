@@ -66,8 +66,8 @@ class Series:
 
     def __init__(self, config: HeldOut, device: torch.device) -> None:
         """Wait for the first frame; ValueError where the config has no trained weights."""
-        if not config.pretrained:
-            raise ValueError("a series is looked at with the shipped weights: config.pretrained must be true")
+        if not config.starts_pretrained:
+            raise ValueError("a series is looked at with the shipped weights: pretrained, and of their widths")
         self.config, self.device, self.frames = config, device, 0
         self._sums: dict[str, Tensor] = {}
 

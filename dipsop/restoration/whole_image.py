@@ -110,11 +110,6 @@ class WholeImageFit:
         """λ = −log γ / (2α), with all the rates so far in the place of α where (u, v) go at their own pace."""
         return self.release.effective_lambda() if self.release else self.discrepant.effective_lambda
 
-    def rates(self) -> str:
-        """The rates, for a message."""
-        alpha = "u and v at their own pace" if self.config.alpha is None else f"alpha {self.config.alpha:g}"
-        return f"lr {self.config.lr:g}, {alpha}"
-
     def state(self) -> dict[str, Any]:
         """All that the next step depends on: tensors, numbers and containers of them."""
         return {
