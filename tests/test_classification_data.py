@@ -430,6 +430,16 @@ def test_a_broken_exif_record_does_not_make_an_image_unreadable(tmp_path, record
         assert image_folder.read_one(path, 8).shape == (3, 8, 8)
 
 
+def test_an_image_of_too_many_pixels_is_refused_as_such_and_a_large_one_is_read_in_silence(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    image(tmp_path / "large.png", (9, 9, 9), size=(1500, 1000))
+    assert image_folder.read_one(tmp_path / "large.png", 8).shape == (3, 8, 8)  # a warning would be an error here
+    assert image_folder.thumbnail(tmp_path / "large.png", 30).size == (30, 20)
+    image(tmp_path / "huge.png", (9, 9, 9), size=(2100, 1000))
+    with pytest.raises(DataError, match=r"huge\.png has more than 2 megapixels: make it smaller"):
+        image_folder.read_one(tmp_path / "huge.png", 8)
+
+
 def test_what_is_transparent_is_white(tmp_path):
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert (image_folder.read([tmp_path / "clear.png"], 16) == 255).all()

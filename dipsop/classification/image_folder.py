@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -255,11 +256,16 @@ def thumbnail(path: Path, side: int) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image; what is wrong with it until it is closed is a DataError."""
+    """Open an image; what is wrong with it until it is closed is a DataError, and Pillow's warnings are not heard."""
     try:
-        with Image.open(path) as image:
-            yield image
-    except (*exif.BROKEN, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                yield image
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise DataError(f"{shown(path)} has more than {most} megapixels: make it smaller or leave it out.") from None
+    except exif.BROKEN as error:
         why = reason(error) if isinstance(error, OSError) else "damaged or no image"
         raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None
 
