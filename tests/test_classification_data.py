@@ -414,6 +414,16 @@ def test_an_image_is_turned_upright_as_pillow_does_it(tmp_path):
             assert (image_folder.read_one(path, 8).transpose(1, 2, 0) == square).all()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_an_uncompressed_tiff_that_lies_on_its_side_is_turned_upright(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 3)).astype(np.uint8)
+    stored = Image.fromarray(pixels).convert(mode)
+    for orientation, method in ((6, Image.Transpose.ROTATE_270), (8, Image.Transpose.ROTATE_90)):
+        stored.save(tmp_path / "side.tif", tiffinfo={274: orientation})
+        upright = stored.transpose(method).convert("RGB")
+        assert (np.asarray(image_folder.thumbnail(tmp_path / "side.tif", 64)) == np.asarray(upright)).all()
+
+
 @pytest.mark.parametrize(
     ("record", "upright"),
     [

@@ -260,7 +260,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            # Pillow maps an uncompressed TIFF that it knows by its name, and mixes it up where it lies on its side.
+            with path.open("rb") as file, Image.open(file) as image:
                 yield image
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
