@@ -296,6 +296,20 @@ def test_a_csv_lists_images_beside_it_with_or_without_a_heading(tmp_path):
         assert len(data.test_labels) == 0
 
 
+def test_a_missing_image_does_not_change_what_a_heading_is(tmp_path):
+    for k in range(1, 4):
+        image(tmp_path / f"{k}.png", (60 * k, 0, 0))
+    lines = [f"{k}.png,{'ab'[k % 2]}" for k in range(4)]  # 0.png is gone
+    for heading in ([], ["file,class"], ["image.png,label"]):
+        (tmp_path / "list.csv").write_text("\n".join(heading + lines))
+        listed = image_folder.list_csv(tmp_path / "list.csv")
+        assert [path.name for path, _ in listed] == ["0.png", "1.png", "2.png", "3.png"]
+        with pytest.raises(DataError, match=r"0\.png cannot be read"):
+            image_folder.load(listed, 8, 0.0, 0)
+    (tmp_path / "list.csv").write_text("1.png,label\n2.png,label\n")
+    assert len(image_folder.list_csv(tmp_path / "list.csv")) == 2
+
+
 def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match="no folders with images"):
         image_folder.list_folder(tmp_path)

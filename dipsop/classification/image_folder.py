@@ -129,7 +129,7 @@ def _passed_over(child: Path) -> bool:
 def list_csv(path: Path) -> Listed:
     """Return path and class from the lines path,label; paths are relative to the file.
 
-    The first line may be a heading: one that names no file, where the second does.
+    The first line may be a heading: what is no file, and not named as an image or labelled `label`.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -142,13 +142,15 @@ def list_csv(path: Path) -> Listed:
         if len(row) < 2 or not row[0].strip() or not row[1].strip():
             raise DataError(f"{shown(path)}, line {number} is not path,label: mend it.")
     listed = [(path.parent / row[0].strip(), row[1].strip()) for _, row in rows]
-    if [name for _, name in listed[:1]] == ["label"] or (
-        len(listed) > 1 and not listed[0][0].exists() and listed[1][0].exists()
-    ):
+    if listed and _is_heading(*listed[0]):
         listed = listed[1:]
     if not listed:
         raise DataError(f"{shown(path)} lists no images: give a CSV of path,label.")
     return listed
+
+
+def _is_heading(path: Path, label: str) -> bool:
+    return not path.exists() and (path.suffix.lower() not in SUFFIXES or label == "label")
 
 
 def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> Dataset:
