@@ -386,6 +386,20 @@ def test_one_note_says_how_many_files_of_which_kinds_are_left_out(tmp_path):
     assert image_folder.note_on(Counter()) is None
 
 
+def test_images_that_lie_in_no_class_folder_are_counted_in_the_note(tmp_path):
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png", "2.png", ".3.png"):
+        image(tmp_path / name, (0, 0, 0))
+    (tmp_path / "README").touch()
+    (said,), data = exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    assert len(data.given) == 4
+    assert said == "1 image lies in no class folder and is left out: move what belongs to a class."
+    image(tmp_path / "3.jpg", (0, 0, 0))
+    (tmp_path / "cat" / "4.heic").touch()
+    (said,), _ = exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    assert said.startswith("1 file is left out, of no kind that is read (1 .heic): ")
+    assert " 2 images lie in no class folder and are left out: " in said
+
+
 def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
     for k in range(2):
         image(tmp_path / "open" / f"{k}.png", (0, 0, 0))

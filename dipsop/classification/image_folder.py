@@ -19,6 +19,7 @@ from dipsop.pictures import exif
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+LOOSE = "in no class folder"  # counted beside the suffixes of what is left out
 MOST_NAMED = 10  # of the images that cannot be read
 Listed = list[tuple[Path, str]]
 
@@ -32,7 +33,8 @@ def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
     ----------
     folder : Path
     left_out : Counter or None
-        The suffixes of files that are of no kind that is read are added to it, as `note_on` takes them.
+        The suffixes of files that are of no kind that is read are added to it, as `note_on` takes them, and under
+        LOOSE the images that lie beside the subfolders.
 
     Raises
     ------
@@ -61,6 +63,9 @@ def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
     if {name.lower() for _, name in found} <= SETS:
         training = next((child for child in children if child.name.lower().startswith("train")), children[0])
         raise DataError(f"{shown(folder)} holds sets, not classes: name one of them, as in {shown(training)}.")
+    if left_out is not None:
+        beside = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+        left_out[LOOSE] += sum(path.suffix.lower() in SUFFIXES for path in beside)
     return found
 
 
@@ -73,16 +78,17 @@ def images_below(folder: Path, left_out: Counter[str] | None = None) -> list[Pat
 
 
 def note_on(left_out: Counter[str]) -> str | None:
-    """Say in a sentence how many files of which suffixes were left out; None where there are none."""
-    if not left_out:
-        return None
-    count = left_out.total()
-    by_kind = [(number, printable(suffix) or "without a suffix") for suffix, number in left_out.most_common()]
-    kinds = ", ".join(f"{number} {kind}" for number, kind in by_kind)
-    return (
-        f"{count} file{'s are' if count > 1 else ' is'} left out, of no kind that is read ({kinds}): convert those "
-        "that are images."
-    )
+    """Say how many files of which suffixes were left out, and how many images for their place; None for none."""
+    said, by_kind = [], left_out.copy()
+    loose = by_kind.pop(LOOSE, 0)
+    if count := by_kind.total():
+        kinds = ", ".join(f"{number} {printable(kind) or 'without a suffix'}" for kind, number in by_kind.most_common())
+        are = "files are" if count > 1 else "file is"
+        said.append(f"{count} {are} left out, of no kind that is read ({kinds}): convert those that are images.")
+    if loose:
+        lie = "images lie" if loose > 1 else "image lies"
+        said.append(f"{loose} {lie} {LOOSE} and {'are' if loose > 1 else 'is'} left out: move what belongs to a class.")
+    return " ".join(said) or None
 
 
 def _readable(files: Iterable[Path], left_out: Counter[str] | None) -> list[Path]:
