@@ -310,6 +310,15 @@ def test_a_missing_image_does_not_change_what_a_heading_is(tmp_path):
     assert len(image_folder.list_csv(tmp_path / "list.csv")) == 2
 
 
+def test_the_figures_of_a_run_are_no_images_wherever_it_lies(tmp_path):
+    for name in ("cat/0", "cat/1", "dog/0", "dog/1", "run/curves", "cat/run/curves"):
+        image(tmp_path / f"{name}.png", (0, 0, 0))
+    for run in (tmp_path / "run", tmp_path / "cat" / "run"):
+        for name in ("config.json", "labels.npz"):
+            (run / name).touch()
+    assert len(image_folder.list_folder(tmp_path)) == len(image_folder.images_below(tmp_path)) == 4
+
+
 def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match="no folders with images"):
         image_folder.list_folder(tmp_path)

@@ -70,7 +70,7 @@ def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
 
 
 def images_below(folder: Path, left_out: Counter[str] | None = None) -> list[Path]:
-    """Return all images below a folder, at any depth, by name; `left_out` as list_folder has it.
+    """Return all images below a folder, at any depth, by name; what is passed over, and `left_out`, as of list_folder.
 
     OSError where a folder is closed.
     """
@@ -102,7 +102,7 @@ def _readable(files: Iterable[Path], left_out: Counter[str] | None) -> list[Path
 
 
 def _files_below(folder: Path, within: Path | None = None) -> list[Path]:
-    """Return all files, and links that lead nowhere, that are not hidden.
+    """Return all files, and links that lead nowhere, that are not hidden, and in no training run further down.
 
     Each folder is gone into once, whatever leads to it, and the one that this one is within not at all: a link may go
     round in a circle. OSError where a folder is closed, and with it perhaps a class.
@@ -119,7 +119,7 @@ def _files_below(folder: Path, within: Path | None = None) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))  # the walk goes on into these
+        folders[:] = sorted(name for name in folders if not _passed_over(Path(root, name)))  # the walk goes on in these
         found += [Path(root) / name for name in names if not name.startswith(".")]
     return sorted(path for path in found if path.is_file() or not path.exists())
 
