@@ -56,6 +56,14 @@ def test_a_sample_is_found_however_its_path_is_written(animals):
     assert corrections.decisions(path, names, labels, ["cat", "dog"]) == {0: "cat", 1: "dog"}
 
 
+def test_a_sample_is_found_through_links_to_its_folder(animals):
+    (animals / "link").symlink_to("photos")
+    (animals / "photos" / "cat" / "same.png").symlink_to("a.png")  # a sample of its own
+    names, labels = ["link/cat/a.png", "link/cat/same.png", "photos/cat/b.png"], ["cat"] * 3
+    path = saved(animals / "c.csv", "photos/cat/same.png,cat,change,dog", "link/cat/b.png,cat,keep,cat")
+    assert corrections.decisions(path, names, labels, ["cat", "dog"]) == {1: "dog", 2: "cat"}
+
+
 def test_an_image_that_is_listed_twice_is_corrected_where_the_label_is_the_given_one(tmp_path):
     path = saved(tmp_path / "c.csv", "a.png,cat,change,dog")
     assert corrections.decisions(path, ["a.png", "a.png"], ["dog", "cat"], ["cat", "dog"]) == {1: "dog"}

@@ -8,6 +8,7 @@ import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,7 +75,7 @@ def decisions(path: Path, names: Sequence[str], labels: Sequence[str], classes: 
     path : Path
         The CSV.
     names, labels : N names of the samples, and the labels that they have now
-        Paths may be written in another way than in the file, as long as they lead to the same place from here.
+        Paths may be written in another way than in the file, as long as they, or links, lead to the same place.
     classes : names of all classes
 
     Raises
@@ -82,12 +83,17 @@ def decisions(path: Path, names: Sequence[str], labels: Sequence[str], classes: 
     DataError
         The file cannot be read, or a line names a sample, a label or a class that there is none of, or decides twice.
     """
+    real = cache(os.path.realpath)  # many lie in one folder
+
+    def place(name: str) -> str:
+        return os.path.join(real(os.path.dirname(name)), os.path.basename(name))
+
     places: dict[str, list[int]] = {}
     for k, name in enumerate(names):
-        places.setdefault(os.path.abspath(name), []).append(k)
+        places.setdefault(place(name), []).append(k)
     found: dict[int, str] = {}
     for one in read(path):
-        there = places.get(os.path.abspath(one.sample), [])
+        there = places.get(place(one.sample), [])
         if not there:
             _refuse(path, one.line, f"names {printable(one.sample)}, which is not in the data: name the data it is of")
         if one.label not in classes:
