@@ -79,7 +79,9 @@ def test_names_that_are_no_text_or_hold_commas_and_quotes_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("photos/cat/z.png,cat,keep,cat", "line 2 names photos/cat/z.png, which is not in the data"),
+        ("other.png,cat,keep,cat", "line 2 names other.png, which is not in the data: name the data"),
+        ("7,cat,keep,cat", "line 2 names 7, which is not in the data: name the data"),
+        ("photos/cat/z.png,cat,keep,cat", "line 2 names photos/cat/z.png, which is not there: put it back, delete"),
         ("photos/cat/a.png,cat,keep,cat\nphotos/cat/b.png,cat,change,cow", "line 3 names the class cow"),
         ("photos/cat/a.png,dog,change,cat", "line 2 takes photos/cat/a.png for dog, here it is cat"),
         ("photos/cat/a.png,cat,change,dog\nphotos/cat/a.png,cat,keep,cat", "line 3 decides on .* once more"),
@@ -91,6 +93,7 @@ def test_names_that_are_no_text_or_hold_commas_and_quotes_come_back(tmp_path):
     ],
 )
 def test_corrections_that_do_not_fit_are_refused_by_line_and_nothing_is_written(animals, content, complaint, capsys):
+    image(animals / "other.png", (0, 0, 0))
     if content is None:
         (animals / "c.csv").write_text("path,label\n")
     else:

@@ -95,7 +95,10 @@ def decisions(path: Path, names: Sequence[str], labels: Sequence[str], classes: 
     for one in read(path):
         there = places.get(place(one.sample), [])
         if not there:
-            _refuse(path, one.line, f"names {printable(one.sample)}, which is not in the data: name the data it is of")
+            gone = not (one.sample.isdigit() or os.path.lexists(one.sample))
+            lost = "not there: put it back, delete the line, or go to the folder that the run was started in"
+            why = lost if gone else "not in the data: name the data it is of"
+            _refuse(path, one.line, f"names {printable(one.sample)}, which is {why}")
         if one.label not in classes:
             _refuse(path, one.line, f"names the class {printable(one.label)}, which there is none of: mend it")
         now = [k for k in there if labels[k] == one.given]
