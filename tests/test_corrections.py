@@ -10,7 +10,7 @@ from command_line import listing, status
 from test_classification_data import image, write_cifar10
 from test_classify_cli import SMALL, dirty  # noqa: F401
 
-from dipsop.classification import corrections, run_folder
+from dipsop.classification import corrections, image_folder, run_folder
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DataError, DipsopError
 from dipsop.jobs import relabel
@@ -256,6 +256,15 @@ def test_relabel_writes_a_corrected_csv_with_its_further_columns(animals):
     assert status("relabel", "photos/list.csv", decided, "--out", "elsewhere.csv", "--quiet") == 0
     assert (animals / "elsewhere.csv").read_text().splitlines()[1] == "photos/cat/a.png,dog,Ann"
     assert status("relabel", "photos/list.csv", decided, "--out", "other.csv", "--link") == 2
+
+
+def test_the_paths_of_a_corrected_csv_lead_to_the_images_from_behind_a_link_too(animals):
+    (animals / "photos" / "list.csv").write_text("cat/a.png,cat\ndog/a.png,dog\n")
+    (animals / "disk" / "deep").mkdir(parents=True)
+    (animals / "link").symlink_to("disk/deep")
+    decided = saved(animals / "c.csv", "photos/cat/a.png,cat,change,dog")
+    assert status("relabel", "photos/list.csv", decided, "--out", "link/new.csv", "--quiet") == 0
+    assert all(path.exists() for path, _ in image_folder.list_csv(animals / "link" / "new.csv"))
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,8 @@ def _csv(job: RelabelJob, listed: Listed, labels: Sequence[str]) -> bytes:
     with job.data.open(encoding="utf-8-sig", newline="") as lines:
         rows = [row for row in csv.reader(lines) if row]
     heading = rows[: len(rows) - len(listed)]
-    here = job.out.parent
-    elsewhere = os.path.realpath(here) != os.path.realpath(job.data.parent)
+    here = os.path.realpath(job.out.parent)
+    elsewhere = here != os.path.realpath(job.data.parent)
     for row, (path, _), label in zip(rows[len(heading) :], listed, labels, strict=True):
         written = row[0].strip()
         row[:2] = [os.path.relpath(path, here) if elsewhere and not Path(written).is_absolute() else written, label]
