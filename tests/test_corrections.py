@@ -232,6 +232,17 @@ def test_names_that_collide_are_counted_and_the_case_of_letters_does_not_part_th
     assert (animals / "new" / "cat" / "deep" / "a.png").exists()
 
 
+def test_a_name_that_would_become_too_long_is_shortened(animals):
+    for name in ("a" * 251, "é" * 125):
+        for kind in ("cat", "dog"):
+            image(animals / "photos" / kind / f"{name}.png", (9, 9, 9))
+    changed = (f"photos/cat/{name}.png,cat,change,dog" for name in ("a" * 251, "é" * 125))
+    saved(animals / "c.csv", *changed)
+    assert status("relabel", "photos", "c.csv", "--out", "new", "--quiet") == 0
+    assert (animals / "new" / "dog" / ("a" * 242 + "_from_cat.png")).exists()
+    assert (animals / "new" / "dog" / ("é" * 121 + "_from_cat.png")).exists()
+
+
 def test_links_take_no_room_and_go_across_disks(animals, monkeypatch):
     saved(animals / "c.csv", "photos/cat/b.png,cat,change,dog")
     assert status("relabel", "photos", "c.csv", "--out", "hard", "--link", "--quiet") == 0

@@ -16,6 +16,7 @@ from dipsop.errors import DataError, DipsopError
 from dipsop.files import csv_bytes, exists, make_folder, reason, shown, write_atomically
 from dipsop.jobs.events import Begun, Done, Noted, Stop, Stopped, Underway, never
 
+LONGEST_NAME = 255  # bytes, on most disks
 Event = Noted | Begun | Underway | Done | Stopped
 
 
@@ -147,10 +148,13 @@ def _targets(data: Path, listed: Listed, labels: Sequence[str]) -> list[Path]:
 
 
 def _free(target: Path, origin: str, taken: set[str]) -> Path:
-    """The name itself, else a_from_dog.jpg, a_from_dog_2.jpg, …"""
+    """The name itself, else a_from_dog.jpg, a_from_dog_2.jpg, …; the end of a long one yields to that."""
     number, name = 1, target
     while str(name).lower() in taken:
-        name = target.with_stem(f"{target.stem}_from_{origin}" + (f"_{number}" if number > 1 else ""))
+        stem, end = target.stem, f"_from_{origin}" + (f"_{number}" if number > 1 else "") + target.suffix
+        while stem and len(os.fsencode(stem + end)) > LONGEST_NAME:
+            stem = stem[:-1]
+        name = target.with_name(stem + end)
         number += 1
     return name
 
