@@ -335,6 +335,16 @@ def test_every_round_of_corrections_has_names_of_its_own():
     assert copied.endswith("--out CORRECTED-2")
 
 
+@pytest.mark.parametrize("data", [".", ".."])
+def test_the_copy_is_proposed_beside_the_data_where_one_works_within_them(tmp_path, monkeypatch, data):
+    (tmp_path / "CORRECTED" / "cat").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "CORRECTED" / ("cat" if data == ".." else ""))
+    nothing = np.empty(0, np.int64)
+    paths = Dataset(nothing, nothing, None, (), nothing, nothing, paths=())
+    relabel = shlex.split(next_round.commands(ClassifyJob(data=data, out=Path("run")), paths)[1])
+    assert relabel[2:] == [data, "corrections.csv", "--out", str(tmp_path / "CORRECTED-2")]
+
+
 def test_labels_that_a_person_decided_on_are_not_doubted_by_any_method(dirty, tmp_path):
     wrong = [f"{dirty}/{there}/{it}{k}.png,{there},keep,{there}" for there, it in (("red", "blue"), ("blue", "red"))
              for k in range(3)]  # fmt: skip

@@ -1,5 +1,6 @@
 """What a person may do with the corrections that labels.html saves: the commands that it shows, and the file's name."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterable
@@ -29,8 +30,11 @@ def commands(job: "ClassifyJob", pictures: Dataset) -> list[str]:
     """
     files = [*map(str, job.corrections), saved_as(job)]
     said = [part for file in files for part in ("--corrections", file)]
-    taken = [Path(job.data).name, job.out.name]
+    data = Path(os.path.realpath(job.data))
+    taken = [Path(job.data).name, data.name, job.out.name]
     again, corrected = _next("AGAIN", "", taken), _next("CORRECTED", "", taken)
+    if data in (Path.cwd(), *Path.cwd().parents):  # the copy may not lie in the data
+        corrected = str(data.parent / corrected)
     shown = [["dipsop", "classify", "--data", job.data, *_options(job), *said, "--out", again]]
     if pictures.paths is not None:
         shown.append(["dipsop", "relabel", job.data, *files, "--out", corrected])
