@@ -205,6 +205,14 @@ def test_a_name_with_line_breaks_is_read_again_from_the_list(tmp_path, name):
     assert (tmp_path / "labels.csv").read_bytes().endswith(b"\n2,b,dog,dog,0,1,no\n")
 
 
+def test_a_list_that_a_spreadsheet_saved_anew_is_read(tmp_path):
+    run_folder.write_suspects(tmp_path, [report.Suspect(1, "a", "cat", "dog", 0.5, 0.25)])
+    written = (tmp_path / "labels.csv").read_bytes()
+    (tmp_path / "labels.csv").write_bytes(b"\xef\xbb\xbf" + written.replace(b"\n", b"\r\n"))
+    (row,) = run_folder.load_suspects(tmp_path)
+    assert (row["rank"], row["wrong"]) == ("1", "yes")
+
+
 def test_a_list_that_is_missing_or_damaged_is_said(tmp_path, capsys):
     out = tmp_path / "issues.csv"
     assert status("export", tmp_path, "--to", "cleanlab", "--out", out) == 1

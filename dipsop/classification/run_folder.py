@@ -170,7 +170,7 @@ def load_suspects(folder: Path) -> list[dict[str, str]]:
     """
     path = folder / SUSPECTS
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             rows = [dict(row) for row in csv.DictReader(text, strict=True)]
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read ({reason(error)}): name the folder of a finished run.") from None
