@@ -102,6 +102,15 @@ def test_a_name_that_is_no_text_goes_into_csv_and_not_into_parquet():
         issues.as_parquet(columns)
 
 
+def test_a_class_whose_name_is_no_text_is_refused_for_label_studio_and_nothing_written(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    config = run_folder.load_config(Path(run)) | {"classes": [os.fsdecode(b"caf\xe9"), "red"]}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert status("export", tmp_path / "run", "--to", "label-studio", "--out", tmp_path / "tasks.json") == 1
+    assert r"'caf\udce9' is not UTF-8, which classes in Label Studio have to be: give" in capsys.readouterr().err
+    assert not (tmp_path / "tasks.json").exists()
+
+
 def test_what_is_not_installed_is_said_with_the_remedy(run, tmp_path, monkeypatch, capsys):
     for package in ("pyarrow", "safetensors.torch", "onnx"):
         monkeypatch.setitem(sys.modules, package, None)

@@ -14,7 +14,7 @@ fiftyone         labels.json and data.json of a FiftyOneImageClassificationDatas
 import io
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -66,12 +66,8 @@ def as_csv(columns: dict[str, list[Any]]) -> bytes:
 
 def as_parquet(columns: dict[str, list[Any]]) -> bytes:
     """Those columns as Parquet; DipsopError where pyarrow is not installed, or a name is no text, as Parquet's are."""
-    for name in (name for column in columns.values() for name in column if isinstance(name, str)):
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            said = f"{printable(name)} is not UTF-8, which names in Parquet have to be: name a .csv instead."
-            raise DipsopError(said) from None
+    names = (name for column in columns.values() for name in column if isinstance(name, str))
+    _check_text(names, "which names in Parquet have to be: name a .csv instead")
     try:
         import pyarrow
         from pyarrow import parquet
@@ -80,6 +76,14 @@ def as_parquet(columns: dict[str, list[Any]]) -> bytes:
     packed = io.BytesIO()
     parquet.write_table(pyarrow.table(columns), packed)
     return packed.getvalue()
+
+
+def _check_text(names: Iterable[str], why: str) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DipsopError(f"{printable(name)} is not UTF-8, {why}.") from None
 
 
 def label_studio(rows: Sequence[Row], model: str) -> list[dict[str, Any]]:
@@ -114,7 +118,8 @@ def label_studio(rows: Sequence[Row], model: str) -> list[dict[str, Any]]:
 
 
 def labelling_interface(classes: Sequence[str]) -> str:
-    """The labelling interface that those tasks fit, in Label Studio's XML, on one line."""
+    """The labelling interface that those tasks fit, in Label Studio's XML, on one line; DipsopError as as_parquet."""
+    _check_text(classes, "which classes in Label Studio have to be: give the class another name, and train anew")
     choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
     return (
         '<View><Image name="image" value="$image"/><Header value="given: $given_label"/>'
