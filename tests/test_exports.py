@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -329,6 +330,28 @@ def test_predict_lists_the_likeliest_classes_and_writes_them_as_csv(run, tmp_pat
     assert list(found[0]) == ["image", "rank", "label", "probability"]
     assert [row["image"] for row in found[::2]] == [str(path) for path in image_folder.images_below(Path("photos"))]
     assert [row["rank"] for row in found] == ["1", "2"] * 48
+
+
+def test_a_prediction_that_is_stopped_writes_the_csv_so_far(run, tmp_path, monkeypatch, capsys):
+    read, seen = image_folder.read, []
+
+    def stopped_at_the_third(paths, side):
+        seen.extend(paths)
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return read(paths, side)
+
+    def unheard(*_):
+        raise AssertionError("nobody listens")
+
+    monkeypatch.setattr(image_folder, "read", stopped_at_the_third)
+    former = signal.signal(signal.SIGTERM, unheard)
+    try:
+        assert status("predict", run, "photos", "--csv", tmp_path / "found.csv") == 143
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert [row["image"] for row in rows_of(tmp_path / "found.csv")] == list(map(str, seen))
+    assert capsys.readouterr().err.endswith("found.csv has the images so far\n")
 
 
 def test_predict_refuses_what_it_cannot_do(run, tmp_path, capsys):

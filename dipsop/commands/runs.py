@@ -31,29 +31,35 @@ def predict(
 ) -> None:
     """Name the class of each image, and the probability that the model gives it, a line per image.
 
-    An image that cannot be read is said, and the others are classified.
+    An image that cannot be read is said, and the others are classified. Ctrl-C writes what the CSV has so far.
     """
     if table is not None:
         if as_json:
             raise typer.BadParameter("It goes without --csv, which prints nothing.", param_hint="--json")
         check_suffix(table, (".csv",))
+    from dipsop.commands.stopping import Stopping
     from dipsop.jobs import predict
     from dipsop.jobs.events import Noted
 
     found, failed = [], False
-    for one in predict.run(predict.PredictJob(run=run, images=tuple(images), top=top, device=device)):
-        if isinstance(one, Noted):
-            print(f"note: {one.sentence}", file=sys.stderr)
-        elif isinstance(one, predict.Unread):
-            failed = True
-            print(f"dipsop: {one.why}", file=sys.stderr)
-        elif table is not None:
-            found.append(one)
-        else:
-            typer.echo(_as_json(one, top) if as_json else _in_words(one))
+    with Stopping() as stopping:
+        job = predict.PredictJob(run=run, images=tuple(images), top=top, device=device)
+        for one in predict.run(job, stopping.came):
+            if isinstance(one, Noted):
+                print(f"note: {one.sentence}", file=sys.stderr)
+            elif isinstance(one, predict.Unread):
+                failed = True
+                print(f"dipsop: {one.why}", file=sys.stderr)
+            elif table is not None:
+                found.append(one)
+                stopping.kept = True
+            else:
+                typer.echo(_as_json(one, top) if as_json else _in_words(one))
     if table is not None:
         write_atomically(table, _as_csv(found))
-    raise typer.Exit(1 if failed else 0)
+        if stopping.came():
+            print(f"note: stopped, {shown(table)} has the images so far", file=sys.stderr)
+    raise typer.Exit(stopping.exit_status or int(failed))
 
 
 def _in_words(prediction: "Prediction") -> str:
