@@ -61,7 +61,8 @@ def test_cleanlab_has_a_line_per_sample_in_the_order_of_the_data(run, tmp_path):
     assert status("export", run, "--to", "cleanlab", "--out", out, "--quiet") == 0
     found, listed = rows_of(out), {row["sample"]: row for row in rows_of()}
     assert list(found[0]) == ["sample", "is_label_issue", "label_score", "given_label", "predicted_label"]
-    assert [row["sample"] for row in found] == run_folder.load_names(Path(run))
+    samples = run_folder.load_samples(Path(run), ["blue", "red"])
+    assert [(row["sample"], row["given_label"]) for row in found] == samples
     for row in found:
         line = listed[row["sample"]]
         assert (row["given_label"], row["predicted_label"]) == (line["given_label"], line["suggested_label"])

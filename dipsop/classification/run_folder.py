@@ -17,6 +17,7 @@ import json
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -109,16 +110,10 @@ def is_of(folder: Path, data: Dataset) -> bool:
     )
 
 
-def load_names(folder: Path) -> list[str]:
-    """Read the names of the samples, in the order of the data; DataError where that cannot be read."""
-    names: list[str] = _load_labels(folder)["names"].tolist()
-    return names
-
-
-def load_given(folder: Path) -> list[int]:
-    """Read the given labels in that order; DataError where that cannot be read."""
-    given: list[int] = _load_labels(folder)["given"].tolist()
-    return given
+def load_samples(folder: Path, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Read name and given label of the samples, in the order of the data; DataError where that cannot be read."""
+    labels = _load_labels(folder)
+    return [(name, classes[k]) for name, k in zip(labels["names"].tolist(), labels["given"].tolist(), strict=True)]
 
 
 def _load_labels(folder: Path) -> dict[str, NDArray[Any]]:

@@ -59,9 +59,8 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
     report = {"out": str(job.out)}
     match job.to:
         case "cleanlab":
-            rows, classes = run_folder.load_suspects(job.run), _classes(job)
-            given = [classes[k] for k in run_folder.load_given(job.run)]
-            columns = issues.cleanlab(rows, list(zip(run_folder.load_names(job.run), given, strict=True)))
+            rows = run_folder.load_suspects(job.run)
+            columns = issues.cleanlab(rows, run_folder.load_samples(job.run, _classes(job)))
             packed = issues.as_csv(columns) if job.out.suffix.lower() == ".csv" else issues.as_parquet(columns)
             yield from _written(job.out, packed)
         case "label-studio":
