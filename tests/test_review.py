@@ -195,6 +195,25 @@ def test_keys_decide_and_what_was_decided_is_saved_as_csv(browser, tmp_path, mon
 
 
 @pytest.mark.page
+def test_two_tabs_keep_the_decisions_of_both(browser, tmp_path):
+    data = coloured(6)
+    page = opened(browser, tmp_path, data)
+    another = page.context.new_page()
+    another.goto(page.url)
+    pressed(page, "k k")
+    another.wait_for_function("document.getElementById('count').textContent.startsWith('2 of 6')")
+    assert another.get_attribute(".tile >> nth=1", "data-state") == "keep"
+    another.click(".tile >> nth=4")
+    pressed(another, "k")
+    page.wait_for_function("document.getElementById('count').textContent.startsWith('3 of 6')")
+    pressed(page, "u")
+    kept = {one.sample for one in saved(page, tmp_path)}
+    found = listed(data)
+    assert kept == {found[0].sample, found[4].sample}
+    assert page.complaints == []
+
+
+@pytest.mark.page
 def test_a_pair_in_the_picture_of_confusion_filters_the_list(browser, tmp_path):
     data = coloured(200, classes=("cat", "dog", "cow"))
     found = listed(data)

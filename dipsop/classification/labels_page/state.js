@@ -15,13 +15,23 @@ let keeps = true;
 let kept = null;
 try { kept = localStorage.getItem(KEY); } catch (error) { keeps = false; }
 kept ||= (history.state?.key === KEY && history.state.kept) || "[]";
-for (const [i, what, label] of JSON.parse(kept)) decided.set(i, {what, label});
+recall(kept);
 addEventListener("beforeunload", () => history.replaceState({key: KEY, kept: packed()}, ""));
+addEventListener("storage", (event) => { // of another tab, whose decisions this one would replace
+  if (event.key !== KEY || !event.newValue) return;
+  recall(event.newValue);
+  draw();
+});
 
 let view = []; // ranks that the filters let through
 let at = 0; // place in it
 let unsaved = false;
 const undone = []; // [rank, what was decided before]
+
+function recall(text) {
+  decided.clear();
+  for (const [i, what, label] of JSON.parse(text)) decided.set(i, {what, label});
+}
 
 function packed() {
   return JSON.stringify([...decided].map(([i, d]) => [i, d.what, d.label]));
