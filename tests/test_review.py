@@ -214,6 +214,18 @@ def test_two_tabs_keep_the_decisions_of_both(browser, tmp_path):
 
 
 @pytest.mark.page
+def test_a_key_that_is_held_decides_once_and_moves_on(browser, tmp_path):
+    page = opened(browser, tmp_path, coloured(12))
+    for key in ("k", "ArrowRight"):
+        for _ in range(4):
+            page.keyboard.down(key)  # a repeat, from the second on
+        page.keyboard.up(key)
+    assert page.text_content("#count").startswith("1 of 12 looked at")
+    assert page.get_attribute(".tile >> nth=5", "aria-current") == "true"
+    assert page.complaints == []
+
+
+@pytest.mark.page
 def test_a_pair_in_the_picture_of_confusion_filters_the_list(browser, tmp_path):
     data = coloured(200, classes=("cat", "dog", "cow"))
     found = listed(data)

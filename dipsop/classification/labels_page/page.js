@@ -56,7 +56,7 @@ function press(event) {
   const action = digit >= 0 && digit < RUN.classes.length ? () => label(digit) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action || view.length === 0) return;
   event.preventDefault();
-  action();
+  if (!event.repeat || event.key.startsWith("Arrow")) action(); // a key that is held decides once
 }
 
 begin();
