@@ -310,6 +310,24 @@ def test_exif_of_a_jpeg_is_kept_byte_for_byte_but_for_the_orientation(tmp_path):
     assert [(a, b) for a, b in zip(before, after, strict=False) if a != b] == [(6, 1)]
 
 
+@pytest.mark.parametrize("text", ["© Müller".encode(), "© Müller".encode("latin-1"), "写真".encode()])
+@pytest.mark.parametrize(("source", "target"), [(".tif", ".tif"), (".tif", ".png"), (".jpg", ".tif")])
+def test_texts_of_exif_that_are_not_ascii_keep_their_bytes_and_stay_texts(tmp_path, source, target, text):
+    place = b"_" * len(text)
+    record = Image.Exif()
+    record[315] = place.decode()
+    record[0x8769] = {0xA434: place.decode()}  # a lens, of which Pillow does not know the type
+    Image.new("RGB", (9, 7)).save(tmp_path / f"in{source}", exif=record.tobytes())
+    data = (tmp_path / f"in{source}").read_bytes()
+    assert data.count(place) == 2
+    (tmp_path / f"in{source}").write_bytes(data.replace(place, text))
+    save(tmp_path / f"out{target}", load(tmp_path / f"in{source}"))
+    with Image.open(tmp_path / f"out{target}") as image:
+        exif = image.getexif()
+        read = [exif[315], exif.get_ifd(0x8769)[0xA434]]  # str where it is text, and by Latin-1
+    assert read == 2 * [text.decode("latin-1")]
+
+
 def test_broken_exif_does_not_lose_the_picture(tmp_path):
     broken = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\xff\xff\xff\xff\xff\xff"
     Image.fromarray(samples(np.uint8, 3)).save(tmp_path / "in.png", exif=broken)

@@ -111,43 +111,56 @@ def from_tiff(file: BinaryIO, *, offset: int, order: str, big: bool) -> bytes | 
     bytes or None
         The record; None where nothing describes the picture, or where it cannot be read.
     """
-    source, kept = Image.Exif(), Image.Exif()
+    source = Image.Exif()
     source.endian, source.bigtiff = order, big
     try:
         source.load_from_fp(file, offset)
-        for tag in _DESCRIPTIVE:
-            if tag in source:
-                kept[tag] = source[tag]
-        for tag in _SUB_RECORDS:
-            if tag in source and (sub_record := source.get_ifd(tag)):
-                kept[tag] = dict(sub_record)
-        return kept.tobytes().removeprefix(PREFIX) if len(kept) else None
+        tags = _descriptive(source)
+        return _written(tags) if tags else None
     except BROKEN:
         return None
 
 
 def to_tiff(record: bytes | None) -> dict[int, Any]:
     """Give the descriptive tags of a record, sub-records as dictionaries, for the directory of a TIFF file."""
-    source, tags = Image.Exif(), dict[int, Any]()
+    source = Image.Exif()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, on odd records
         try:
             source.load(record or b"")
-            for tag in _DESCRIPTIVE:
-                if tag in source:
-                    tags[tag] = source[tag]
-            for tag in _SUB_RECORDS:
-                if tag in source and (sub_record := source.get_ifd(tag)):
-                    tags[tag] = {key: value for key, value in sub_record.items() if not isinstance(value, dict)}
-            _probe(tags)
+            tags = _descriptive(source)
+            _written(tags)  # raises here, where it can be let go, what would end the writing of a finished picture
         except BROKEN:
             return {}
     return tags
 
 
-def _probe(tags: dict[int, Any]) -> None:
-    """Raise here, where it can be let go, what the tags would raise when a finished picture is written."""
-    probe = Image.Exif()
+class _Text(str):
+    """A text that is written as the bytes it was read from, mostly UTF-8: Pillow reads Latin-1 and writes ASCII.
+
+    (Given bytes, Pillow would no longer call them text, but for the few tags of which it knows the type.)
+    """
+
+    def encode(self, encoding: str = "latin-1", errors: str = "replace") -> bytes:
+        return super().encode("latin-1", "replace")
+
+
+def _text(value: Any) -> Any:
+    return _Text(value) if isinstance(value, str) else value
+
+
+def _descriptive(source: Image.Exif) -> dict[int, Any]:
+    """The tags of a record that describe the picture, sub-records as dictionaries."""
+    tags = {tag: _text(source[tag]) for tag in _DESCRIPTIVE if tag in source}
+    for tag in _SUB_RECORDS:
+        if tag in source and (sub_record := source.get_ifd(tag)):
+            tags[tag] = {key: _text(value) for key, value in sub_record.items()}
+    return tags
+
+
+def _written(tags: dict[int, Any]) -> bytes:
+    """Write tags as a record, without prefix."""
+    record = Image.Exif()
     for tag, value in tags.items():
-        probe[tag] = value
-    probe.tobytes()
+        record[tag] = value
+    return record.tobytes().removeprefix(PREFIX)
