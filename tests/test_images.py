@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from dipsop import files
 from dipsop.errors import DipsopError, ImageError
+from dipsop.pictures.encode_tiff import TiffWriter
 from dipsop.pictures.images import Picture, check_writable, load, save, save_values
 from dipsop.pictures.picture import quantized
 from dipsop.pictures.preview import eight_bits
@@ -326,6 +327,25 @@ def test_texts_of_exif_that_are_not_ascii_keep_their_bytes_and_stay_texts(tmp_pa
         exif = image.getexif()
         read = [exif[315], exif.get_ifd(0x8769)[0xA434]]  # str where it is text, and by Latin-1
     assert read == 2 * [text.decode("latin-1")]
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_the_interoperability_record_goes_along_into_a_tiff_and_out_of_it(tmp_path, big):
+    record = Image.Exif()
+    record[0x8769] = {0x829A: 0.25, 0xA005: {1: "R03", 2: b"0100"}}  # Adobe RGB
+    with (tmp_path / "in.tif").open("wb") as file:
+        TiffWriter(file, big=big).add(Picture(samples=samples(np.uint8, 3), exif=record.tobytes()))
+    save(tmp_path / "out.jpg", load(tmp_path / "in.tif"))
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert image.getexif().get_ifd(0xA005) == {1: "R03", 2: b"0100"}
+
+
+def test_a_pointer_to_an_interoperability_record_that_is_missing_is_left_out(tmp_path):
+    record = Image.Exif()
+    record[0x8769] = {0x829A: 0.25, 0xA005: 400}
+    save(tmp_path / "out.tif", Picture(samples=samples(np.uint8, 3), exif=record.tobytes()))
+    with Image.open(tmp_path / "out.tif") as image:
+        assert image.getexif().get_ifd(0x8769) == {0x829A: 0.25}
 
 
 def test_broken_exif_does_not_lose_the_picture(tmp_path):

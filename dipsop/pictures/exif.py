@@ -24,6 +24,7 @@ _METHODS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _SUB_RECORDS = (0x8769, 0x8825)  # EXIF proper, GPS
+_INTEROPERABILITY = 0xA005  # a record within EXIF proper: which colours, where they are not sRGB
 # Of the tags of a TIFF file those that describe the picture; all others say how its samples lie in the file.
 _DESCRIPTIVE = (270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
 
@@ -154,7 +155,9 @@ def _descriptive(source: Image.Exif) -> dict[int, Any]:
     tags = {tag: _text(source[tag]) for tag in _DESCRIPTIVE if tag in source}
     for tag in _SUB_RECORDS:
         if tag in source and (sub_record := source.get_ifd(tag)):
-            tags[tag] = {key: _text(value) for key, value in sub_record.items()}
+            tags[tag] = {key: _text(value) for key, value in sub_record.items() if key != _INTEROPERABILITY}
+            if _INTEROPERABILITY in sub_record and (deepest := source.get_ifd(_INTEROPERABILITY)):
+                tags[tag][_INTEROPERABILITY] = deepest
     return tags
 
 
