@@ -16,11 +16,12 @@ import numpy as np
 import png
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from dipsop import files
 from dipsop.errors import DipsopError, ImageError
 from dipsop.pictures.encode_tiff import TiffWriter
+from dipsop.pictures.exif import upright
 from dipsop.pictures.images import Picture, check_writable, load, save, save_values
 from dipsop.pictures.picture import quantized
 from dipsop.pictures.preview import eight_bits
@@ -346,6 +347,27 @@ def test_a_pointer_to_an_interoperability_record_that_is_missing_is_left_out(tmp
     save(tmp_path / "out.tif", Picture(samples=samples(np.uint8, 3), exif=record.tobytes()))
     with Image.open(tmp_path / "out.tif") as image:
         assert image.getexif().get_ifd(0x8769) == {0x829A: 0.25}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_thumbnail_that_shows_the_picture_as_it_was_is_unlinked(tmp_path, order, orientation):
+    def record(orientation, second):
+        header = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+        first = struct.pack(order + "HHHIHHI", 1, 274, 3, 1, orientation, 0, second)
+        return header + first + struct.pack(order + "HHHIII", 1, 0x201, 4, 1, 44, 0) + b"\xff\xd8\xff\xd9"
+
+    Image.new("RGB", (9, 7)).save(tmp_path / "in.jpg", exif=b"Exif\0\0" + record(orientation, 26))
+    with Image.open(tmp_path / "in.jpg") as image:
+        assert image.getexif().get_ifd(ExifTags.IFD.IFD1) == {0x201: 44}
+    save(tmp_path / "out.jpg", load(tmp_path / "in.jpg"))
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert image.info["exif"] == b"Exif\0\0" + record(1, 0)
+
+
+def test_what_lies_where_a_record_says_nothing_of_a_thumbnail_stays():
+    record = b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 271, 2, 6, 22) + b"Maker\0"  # no place of a second one
+    assert upright(record) == (record, 1)
 
 
 def test_broken_exif_does_not_lose_the_picture(tmp_path):

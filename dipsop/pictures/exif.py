@@ -1,7 +1,8 @@
 """EXIF records as bytes: the orientation in them, and the way from and to the tags of a TIFF file.
 
 A record is a small TIFF file. Records of PNG, JPEG and WebP files are kept byte for byte (maker notes hold offsets that
-a rewrite would break); only the orientation is set to 1 in place, because the pixels are turned upright on reading.
+a rewrite would break); only the orientation is set to 1 in place, because the pixels are turned upright on reading, and
+the thumbnail is unlinked, which shows the picture as it was.
 """
 
 import struct
@@ -30,7 +31,7 @@ _DESCRIPTIVE = (270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 400
 
 
 def upright(record: bytes) -> tuple[bytes | None, int]:
-    """Read the orientation of a record and set it to 1.
+    """Read the orientation of a record, set it to 1, and unlink the thumbnail.
 
     Parameters
     ----------
@@ -40,31 +41,34 @@ def upright(record: bytes) -> tuple[bytes | None, int]:
     Returns
     -------
     record : bytes or None
-        The same without prefix and with orientation 1; None where it is empty.
+        The same without prefix, with orientation 1 and its second directory unlinked; None where it is empty.
     orientation : int
         1 to 8 as EXIF counts; 1 where there is none, or none that can be read.
     """
     while record.startswith(PREFIX):
         record = record.removeprefix(PREFIX)
+    patched, orientation = bytearray(record), 1
     try:
-        order, at = _orientation_at(record)
-        (orientation,) = struct.unpack_from(order + "H", record, at)
+        order, entries, end = _first_directory(record)
+        for entry in entries:
+            if struct.unpack_from(order + "HHI", record, entry) == (_ORIENTATION, 3, 1):
+                (orientation,) = struct.unpack_from(order + "H", record, entry + 8)
+                struct.pack_into(order + "H", patched, entry + 8, 1)
+                break
+        if struct.unpack_from(order + "I", record, end)[0] < len(record):  # else it is not there, and this is a value
+            struct.pack_into(order + "I", patched, end, 0)
     except (struct.error, LookupError):
-        return record or None, 1
-    patched = record[:at] + struct.pack(order + "H", 1) + record[at + 2 :]
-    return patched, orientation if 1 <= orientation <= 8 else 1
+        pass
+    return bytes(patched) or None, orientation if 1 <= orientation <= 8 else 1
 
 
-def _orientation_at(record: bytes) -> tuple[str, int]:
-    """Find the byte order of a record and where its orientation lies; LookupError where it has none."""
+def _first_directory(record: bytes) -> tuple[str, range, int]:
+    """Find the byte order of a record, the entries of its first directory and where they end; or raise."""
     order = {b"II*\0": "<", b"MM\0*": ">"}[record[:4]]
     (first,) = struct.unpack_from(order + "I", record, 4)
     (count,) = struct.unpack_from(order + "H", record, first)
-    for entry in range(first + 2, first + 2 + 12 * count, 12):
-        tag, kind, number = struct.unpack_from(order + "HHI", record, entry)
-        if (tag, kind, number) == (_ORIENTATION, 3, 1):
-            return order, entry + 8
-    raise LookupError("no orientation")
+    end = first + 2 + 12 * count
+    return order, range(first + 2, end, 12), end
 
 
 def turned_image(image: Image.Image) -> Image.Image:
