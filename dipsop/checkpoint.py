@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,13 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def remove_state(path: Path) -> None:
-    """Remove a state, and what a run that was killed while it wrote one has left beside it."""
-    _unfinished(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    """Remove a state, and what a run that was killed while it wrote one has left beside it.
+
+    Where that cannot be done they stay, which harms nobody.
+    """
+    for left in (_unfinished(path), path):
+        with suppress(OSError):
+            left.unlink()
 
 
 def _unfinished(path: Path) -> Path:

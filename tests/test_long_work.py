@@ -119,6 +119,16 @@ def test_what_a_kill_left_of_a_checkpoint_is_written_over_and_goes_with_it(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_checkpoint_that_cannot_be_removed_does_not_end_a_run_that_is_done(tmp_path, monkeypatch):
+    def closed(path, missing_ok=False):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    save_state(tmp_path / "state", {"steps": 3})
+    monkeypatch.setattr(Path, "unlink", closed)
+    remove_state(tmp_path / "state")
+    assert load_state(tmp_path / "state") == {"steps": 3}
+
+
 @pytest.mark.parametrize("stop_after", [4, 9, 11])
 def test_what_is_told_of_a_resumed_run_is_told_of_all_of_it(here, monkeypatch, stop_after):
     """The course, and λ: the mean over the pieces, of which some were done before the kill."""
