@@ -529,6 +529,13 @@ def test_absurd_dimensions_of_a_tiff_are_refused_from_the_header(tmp_path):
     assert "50000×50000" in refused(tmp_path / "in.tif")
 
 
+def test_a_deep_png_too_wide_for_libpng_is_not_called_damaged(tmp_path):
+    Image.fromarray(np.zeros((1, 1_000_001), np.uint16)).save(tmp_path / "in.png")
+    assert "a side of more than 1000000 pixels" in refused(tmp_path / "in.png")
+    Image.fromarray(np.zeros((1, 1_000_000), np.uint16)).save(tmp_path / "in.png")
+    assert load(tmp_path / "in.png").samples.shape == (1, 1_000_000, 1)
+
+
 def test_nan_and_infinity_in_a_float_tiff_are_refused(tmp_path):
     for value in (np.nan, np.inf):
         array = samples(np.float32, 3)
@@ -710,7 +717,9 @@ def test_format_that_cannot_hold_the_picture_names_one_that_can(tmp_path, dtype,
     assert os.listdir(tmp_path) == ["in.tif"]
 
 
-def test_too_wide_for_webp_and_jpeg_is_refused_before_writing(tmp_path):
+def test_too_wide_for_its_format_is_refused_before_writing(tmp_path):
+    wide = Picture.from_array(np.zeros((1, 1_000_001), np.uint8))
+    assert "1000000 pixels: use .tif" in unwritable(tmp_path / "out.png", wide)
     assert "16383" in unwritable(tmp_path / "out.webp", Picture.from_array(np.zeros((1, 16384), np.uint8)))
     assert "65500" in unwritable(tmp_path / "out.jpg", Picture.from_array(np.zeros((1, 65501), np.uint8)))
 

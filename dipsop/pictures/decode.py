@@ -18,7 +18,7 @@ from dipsop.pictures.decode_tiff import Pages
 from dipsop.pictures.kinds import HEAD, kind_of
 from dipsop.pictures.picture import Picture
 from dipsop.pictures.pixels import decoded_samples, open_with_pillow, plausible_dpi, without_alpha
-from dipsop.pictures.refusals import refuse_animation, refuse_pages
+from dipsop.pictures.refusals import LONGEST_PNG, refuse_animation, refuse_length, refuse_pages
 
 # What the decoders raise on hostile files; the classes of imagecodecs are RuntimeErrors, of tifffile ValueErrors.
 DECODING_ERRORS = (*exif.BROKEN, EOFError, MemoryError, NotImplementedError, UnicodeError, zlib.error)
@@ -87,6 +87,8 @@ def _decode_with_pillow(file: BinaryIO, name: str, format: str) -> Picture:
         profile = image.info.get("icc_profile") or None
         notes: tuple[str, ...] = ()
         if format == "PNG" and _bits_of_png(file) == 16:
+            if max(image.size) > LONGEST_PNG:
+                refuse_length(name)
             samples, alpha = _decode_deep_png(file)
         elif format == "AVIF" and (bits := bits_of_avif(file)) > 8:
             samples, alpha = decode_deep_avif(file, bits)

@@ -15,6 +15,7 @@ from dipsop.files import shown
 from dipsop.pictures import exif
 from dipsop.pictures.encode_tiff import encode_tiff
 from dipsop.pictures.picture import Picture
+from dipsop.pictures.refusals import LONGEST_PNG
 
 FORMATS = {
     ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
@@ -25,7 +26,7 @@ _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "exact": True},  # exact: also the colours under full transparency
     "BMP": {},
 }
-_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "PNG": LONGEST_PNG}
 _LONGEST_EXIF_IN_JPEG = 65527
 
 

@@ -5,6 +5,7 @@ from typing import NoReturn
 from dipsop.errors import ImageError
 
 MAX_PIXELS = 100_000_000
+LONGEST_PNG = 1_000_000  # pixels of a side, by libpng
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -18,6 +19,11 @@ def check_size(width: int, height: int, name: str) -> None:
 def refuse_size(claim: str, name: str) -> NoReturn:
     """Say that a picture is too large."""
     raise ImageError(f"{name} claims {claim}more than {MAX_PIXELS // 1_000_000} megapixels: crop or scale it down.")
+
+
+def refuse_length(name: str) -> NoReturn:
+    """Say that a side is too long for libpng."""
+    raise ImageError(f"{name} has a side of more than {LONGEST_PNG} pixels, of 16 bits: crop it, or make it a TIFF.")
 
 
 def refuse_pages(name: str) -> NoReturn:
