@@ -536,6 +536,15 @@ def test_a_deep_png_too_wide_for_libpng_is_not_called_damaged(tmp_path):
     assert load(tmp_path / "in.png").samples.shape == (1, 1_000_000, 1)
 
 
+def test_a_sound_file_that_memory_is_too_little_for_is_not_called_damaged(tmp_path, monkeypatch):
+    def short(*_, **__):
+        raise MemoryError
+
+    write_tiff(tmp_path / "in.tif", samples(np.uint16, 3))
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", short)
+    assert "in.tif takes more memory than there is, unless it is damaged: " in refused(tmp_path / "in.tif")
+
+
 def test_nan_and_infinity_in_a_float_tiff_are_refused(tmp_path):
     for value in (np.nan, np.inf):
         array = samples(np.float32, 3)

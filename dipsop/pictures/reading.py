@@ -45,7 +45,7 @@ class Source:
                 yield
             except DECODING_ERRORS as error:
                 if _stamp(self.file) == self.stamp:
-                    raise ImageError(f"{shown(self.path)} is damaged or cut short: copy or export it again.") from error
+                    raise ImageError(f"{shown(self.path)} {_problem(error)}.") from error
         if _stamp(self.file) != self.stamp:
             raise ImageError(f"{shown(self.path)} changed while it was read: try again when it is complete.")
 
@@ -73,6 +73,13 @@ def opened(path: Path, hashed: bool = True) -> Iterator[Source]:
         except OSError as error:
             raise ImageError(f"{shown(path)} cannot be read ({reason(error)}): copy it again.") from None
         yield Source(file, path, stamp, digest)
+
+
+def _problem(error: BaseException) -> str:
+    """What the error of a decoder means, and what to do; damage, too, can ask for more memory than there is."""
+    if isinstance(error, MemoryError):
+        return "takes more memory than there is, unless it is damaged: end other programs, or scale it down"
+    return "is damaged or cut short: copy or export it again"
 
 
 @contextmanager
