@@ -191,6 +191,26 @@ def test_a_mask_is_that_of_every_page(tmp_path, monkeypatch):
         next(run(job(mask=Path("mask.png"))))
 
 
+def test_a_map_of_what_was_found_is_the_mask_of_page_after_page(stack):
+    list(run(job(corruption_map=Path("map.tif"))))
+    list(run(job(mask=Path("map.tif"), out=Path("filled.tif"))))
+    list(run(job(protect=Path("map.tif"), out=Path("kept.tif"))))
+    names = ("map.tif", "stack.tif", "filled.tif", "kept.tif")
+    for found, before, filled, kept in zip(*map(images.iter_pages, names), strict=True):
+        white, changed = found.samples > 0, before.samples != filled.samples
+        assert not changed[~white].any()
+        assert changed[white].mean() > 0.5
+        assert np.array_equal(before.samples[white], kept.samples[white])
+
+
+@pytest.mark.parametrize("option", ["--mask", "--protect"])
+def test_a_mask_of_another_number_of_pages_is_refused_before_the_work(stack, option, capsys):
+    tifffile.imwrite("two.tif", np.zeros((2, 24, 32), np.uint8), photometric="minisblack")
+    assert status("restore", "stack.tif", "--out", "out.tif", option, "two.tif", *QUICK) == 1
+    said = "dipsop: stack.tif has 4 pages, two.tif has 2: give it one for all, or as many.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_pages_without_corruption_come_out_as_the_file_that_they_were(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with tifffile.TiffWriter("stack.tif") as tiff:

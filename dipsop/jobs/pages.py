@@ -134,7 +134,7 @@ def run(
             if work and work.stopped:
                 results.add(picture, np.zeros(picture.samples.shape, bool))
                 continue
-            work = begin(_of_page(job, stack.values[page] / sum(stack.values)), _reading(job, picture))
+            work = begin(_of_page(job, stack.values[page] / sum(stack.values)), _reading(job, picture, page))
             yield from _of_all(fit(work, stop), stack, page)
             if work.stopped and job.of_many:
                 yield Stopped(page, count)
@@ -162,24 +162,27 @@ def _check(job: RestoreJob, count: int) -> None:
     for path in (job.out, job.corruption_map):
         if path and format_of(path) != "TIFF":
             raise DipsopError(f"{name}, which {shown(path)} cannot hold: end it in .tif.")
+    for path in (job.mask, job.protect):
+        if path and (pages := images.page_count(path)) not in (1, count):
+            raise DipsopError(f"{name}, {shown(path)} has {pages}: give it one for all, or as many.")
 
 
 def _survey(job: RestoreJob) -> _Stack:
     """Read every page once: what is wrong with the last one is said before the first is begun."""
     stack = _Stack()
-    for picture in images.iter_pages(job.source, strict=job.strict):
+    for page, picture in enumerate(images.iter_pages(job.source, strict=job.strict)):
         check_outputs(job, picture)
-        _reading(job, picture)
+        _reading(job, picture, page)
         stack.values.append(picture.samples.size)
         stack.bytes += picture.samples_and_alpha.nbytes
         stack.notes += [note for note in picture.notes if note not in stack.notes]
     return stack
 
 
-def _reading(job: RestoreJob, picture: Picture) -> Reading:
+def _reading(job: RestoreJob, picture: Picture, page: int) -> Reading:
     """What the fit to a page is given."""
-    mask = None if job.mask is None else load_mask(job.mask, picture)[0]
-    protected = None if job.protect is None else load_mask(job.protect, picture)[0]
+    mask = None if job.mask is None else load_mask(job.mask, picture, page)[0]
+    protected = None if job.protect is None else load_mask(job.protect, picture, page)[0]
     return Reading(picture, None, mask, protected, {"source": picture.digest})
 
 

@@ -33,7 +33,7 @@ for _library in ("PIL", "tifffile"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
-def decode(file: BinaryIO, name: str) -> Picture:
+def decode(file: BinaryIO, name: str, page: int | None = None) -> Picture:
     """Decode an open file.
 
     Parameters
@@ -42,6 +42,8 @@ def decode(file: BinaryIO, name: str) -> Picture:
         Open at its beginning, seekable.
     name : str
         How to call it in an error.
+    page : int or None
+        Of several pages the one to take, counted from 0; None takes no file of several.
 
     Returns
     -------
@@ -60,9 +62,11 @@ def decode(file: BinaryIO, name: str) -> Picture:
         return decode_heic(file, name)
     if kind == "TIFF":
         with Pages(file, name) as pages:
-            if len(pages) > 1:
+            if len(pages) == 1:
+                return pages.picture(0)
+            if page is None:
                 refuse_pages(name)
-            return pages.picture(0)
+            return pages.picture(page)
     return _decode_with_pillow(file, name, kind)
 
 

@@ -27,7 +27,7 @@ __all__ = ["Picture", "check_writable", "copy", "iter_pages", "kind", "load", "p
            "save_values"]  # fmt: skip
 
 
-def load(path: Path, *, strict: bool = False) -> Picture:
+def load(path: Path, *, strict: bool = False, page: int | None = None) -> Picture:
     """Read a picture.
 
     Parameters
@@ -40,6 +40,8 @@ def load(path: Path, *, strict: bool = False) -> Picture:
         Refuse a picture that would have `notes`, because it is converted or not all of the file is taken: CMYK; one of
         several pictures in a HEIC file; a TIFF file with more channels than colours and an alpha, or with reduced
         copies of its pages.
+    page : int or None
+        Which one to take, counted from 0, of a TIFF file of several pages; None refuses such a file.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def load(path: Path, *, strict: bool = False) -> Picture:
     """
     with opened(path) as source:
         with source.decoding():
-            picture = decode(source.file, shown(path))
+            picture = decode(source.file, shown(path), page)
         return _noted(replace(picture, digest=source.digest), strict)
 
 

@@ -23,8 +23,16 @@ def load_truth(path: Path, observed: Picture) -> Array:
     return clean.values
 
 
-def load_mask(path: Path, observed: Picture) -> tuple[NDArray[np.bool_], str]:
+def load_mask(path: Path, observed: Picture, page: int | None = None) -> tuple[NDArray[np.bool_], str]:
     """Read a mask, as large as the picture; more than half of white is true, if it is more than half opaque.
+
+    Parameters
+    ----------
+    path : Path
+    observed : Picture
+        The picture, or a page of it.
+    page : int or None
+        Which page that is, counted from 0: a mask of several pages has one for each.
 
     Returns
     -------
@@ -33,7 +41,7 @@ def load_mask(path: Path, observed: Picture) -> tuple[NDArray[np.bool_], str]:
     digest : str
         SHA-256 of the file.
     """
-    mask = images.load(path)
+    mask = images.load(path, page=page)
     height, width, channels = observed.samples.shape
     if mask.samples.shape[:2] != (height, width):
         raise ImageError(
