@@ -2,6 +2,7 @@
 
 import re
 import resource
+import struct
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ from PIL import Image, ImageOps
 from test_images import HEIGHT, PROFILE, WIDTH, exif_record, mutated, refused, samples, sentence
 
 from dipsop.errors import ImageError
-from dipsop.pictures.images import iter_pages, kind, load, save, save_values
+from dipsop.pictures.encode import _chunk
+from dipsop.pictures.images import Picture, iter_pages, kind, load, save, save_values
 from dipsop.pictures.pixels import widened
 
 FILES = Path(__file__).parent / "files"
@@ -245,6 +247,72 @@ def test_cmyk_becomes_rgb_as_was_said_where_nothing_is_found_too(here):
     assert status("restore", source, "--out", "out.tif", "--mask", "nothing.png", "--quiet", *QUICK) == 0
     assert np.array_equal(load(here / "out.tif").samples, load(source).samples)
     assert load(here / "out.tif").notes == ()
+
+
+# ---- other colours than sRGB ----
+
+PNG_COLOURS = [
+    (b"gAMA", struct.pack(">I", 45455), False),
+    (b"gAMA", struct.pack(">I", 100000), True),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), False),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000), True),  # Adobe RGB
+    (b"cICP", bytes([1, 13, 0, 1]), False),
+    (b"cICP", bytes([9, 16, 0, 1]), True),
+]
+NCLX = [(1, 13, False), (2, 2, False), (1, 6, False), (9, 16, True), (12, 13, True)]
+
+
+def noted_of_colours(path):
+    """Whether a note is given, which is what --strict refuses."""
+    notes = load(path).notes
+    if notes:
+        with pytest.raises(ImageError, match=r"called sRGB and not converted: do that first, or leave --strict out\.$"):
+            load(path, strict=True)
+    return bool(notes)
+
+
+@pytest.mark.parametrize(("kind", "data", "other"), PNG_COLOURS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_of_a_png_that_are_not_srgb_and_have_no_profile_are_noted(tmp_path, kind, data, other, dtype):
+    save(tmp_path / "in.png", Picture(samples=samples(dtype, 3)))
+    plain = (tmp_path / "in.png").read_bytes()
+    (tmp_path / "in.png").write_bytes(plain[:33] + _chunk(kind, data) + plain[33:])
+    assert noted_of_colours(tmp_path / "in.png") == other
+    save(tmp_path / "in.png", Picture(samples=samples(dtype, 3), icc_profile=PROFILE))
+    profiled = (tmp_path / "in.png").read_bytes()
+    (tmp_path / "in.png").write_bytes(profiled[:33] + _chunk(kind, data) + profiled[33:])
+    assert not noted_of_colours(tmp_path / "in.png")
+
+
+def test_a_png_that_says_srgb_is_taken_at_its_word(tmp_path):
+    save(tmp_path / "in.png", Picture(samples=samples(np.uint8, 3)))
+    plain = (tmp_path / "in.png").read_bytes()
+    chunks = _chunk(b"sRGB", b"\0") + _chunk(b"gAMA", struct.pack(">I", 100000))
+    (tmp_path / "in.png").write_bytes(plain[:33] + chunks + plain[33:])
+    assert not noted_of_colours(tmp_path / "in.png")
+
+
+@pytest.mark.parametrize(("primaries", "transfer", "other"), NCLX)
+@pytest.mark.parametrize("bits", [8, 10])
+def test_colours_of_an_avif_that_are_not_srgb_and_have_no_profile_are_noted(tmp_path, primaries, transfer, other, bits):
+    array = np.zeros((16, 24, 3), np.uint8 if bits == 8 else np.uint16)
+    data = imagecodecs.avif_encode(array, bitspersample=bits)
+    at = data.index(b"colrnclx") + 8
+    (tmp_path / "in.avif").write_bytes(data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :])
+    assert noted_of_colours(tmp_path / "in.avif") == other
+
+
+@pytest.mark.parametrize(("primaries", "transfer", "other"), NCLX)
+def test_colours_of_a_heic_that_are_not_srgb_and_have_no_profile_are_noted(tmp_path, primaries, transfer, other):
+    options = {"color_primaries": primaries, "transfer_characteristics": transfer, "save_nclx_profile": True}
+    pillow_heif.from_pillow(Image.fromarray(smooth())).save(tmp_path / "in.heic", **options)
+    data = (tmp_path / "in.heic").read_bytes()
+    at = data.index(b"colrnclx") + 8
+    (tmp_path / "in.heic").write_bytes(data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :])
+    assert noted_of_colours(tmp_path / "in.heic") == other
+
+
+# ---- channels that are no colours ----
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

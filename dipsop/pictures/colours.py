@@ -1,9 +1,16 @@
-"""From the inks of a press to the colours of a screen."""
+"""From the inks of a press to the colours of a screen, and which colours of a screen."""
 
 import io
+import struct
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageChops, ImageCms
 
+_SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # where its white, red, green and blue are
+# By the numbers of ITU-T H.273: its own, those of HDTV, and what is not said.
+_SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)
+_HEAD = 1 << 20  # bytes in which a file says of its colours what it says
 _PROBLEMS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 
@@ -50,3 +57,46 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
         )
     except _PROBLEMS:
         return None
+
+
+def other_than_srgb(file: BinaryIO, info: Mapping[Any, Any], name: str) -> tuple[str, ...]:
+    """See what a PNG, AVIF or HEIC file says of its colours by other means than a profile, which is not carried over.
+
+    Parameters
+    ----------
+    file : binary file
+    info : mapping
+        What the decoder tells of it: icc_profile, and of a PNG srgb, gamma, chromaticity.
+    name : str
+        How to call it in the sentence.
+
+    Returns
+    -------
+    tuple of str
+        A sentence where they are not those of sRGB.
+    """
+    if info.get("icc_profile"):
+        return ()
+    if code := _code(file):
+        same = code[0] in _SRGB_PRIMARIES and code[1] in _SRGB_TRANSFERS
+    else:
+        same = "srgb" in info or _as_in_srgb(info)
+    note = f"{name} holds colours that are not sRGB and no profile of them, they are called sRGB and not converted."
+    return () if same else (note,)
+
+
+def _as_in_srgb(info: Mapping[Any, Any]) -> bool:
+    """Whether the gamma and the primaries of a PNG, if it has them, are those of sRGB, as nearly as anybody writes."""
+    places = zip(info.get("chromaticity", _SRGB), _SRGB, strict=False)
+    return abs(2.2 * info.get("gamma", 1 / 2.2) - 1) < 0.01 and all(abs(a - b) < 0.01 for a, b in places)
+
+
+def _code(file: BinaryIO) -> tuple[int, int] | None:
+    """Primaries and transfer by the numbers of ITU-T H.273, of AVIF and HEIC in a box, of PNG in a chunk."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    for mark, layout in ((b"colrnclx", ">HH"), (b"\0\0\0\4cICP", ">BB")):
+        if (at := head.find(mark)) >= 0:
+            primaries, transfer = struct.unpack_from(layout, head, at + len(mark))
+            return primaries, transfer
+    return None

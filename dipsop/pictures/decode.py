@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from dipsop.pictures import exif
+from dipsop.pictures.colours import other_than_srgb
 from dipsop.pictures.decode_heif import bits_of_avif, decode_deep_avif, decode_heic
 from dipsop.pictures.decode_tiff import Pages
 from dipsop.pictures.kinds import HEAD, kind_of
@@ -98,6 +99,8 @@ def _decode_with_pillow(file: BinaryIO, name: str, format: str) -> Picture:
             samples, alpha = decode_deep_avif(file, bits)
         else:
             samples, alpha, profile, notes = decoded_samples(image, profile, name)
+        if format in ("PNG", "AVIF"):
+            notes += other_than_srgb(file, image.info, name)
         return Picture(
             samples=exif.turned(samples, orientation),
             alpha=None if alpha is None else exif.turned(alpha, orientation),

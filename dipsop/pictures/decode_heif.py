@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dipsop.errors import ImageError
 from dipsop.pictures import exif
+from dipsop.pictures.colours import other_than_srgb
 from dipsop.pictures.picture import Picture
 from dipsop.pictures.pixels import widened, without_alpha
 from dipsop.pictures.refusals import check_size, refuse_kind
@@ -43,13 +44,14 @@ def decode_heic(file: BinaryIO, name: str) -> Picture:
     samples, alpha = without_alpha(widened(array, int(bits)) if array.dtype != np.uint8 else array)
     record, _ = exif.upright(carried["exif"] or b"")
     others = len(container) - 1
+    notes = (f"{name} holds {others + 1} pictures, the main one alone is taken.",) if others else ()
     return Picture(
         samples=samples,
         alpha=alpha,
         icc_profile=carried.get("icc_profile") or None,
         exif=record,
         format="HEIC",
-        notes=(f"{name} holds {others + 1} pictures, the main one alone is taken.",) if others else (),
+        notes=notes + other_than_srgb(file, carried, name),
     )
 
 

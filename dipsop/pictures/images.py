@@ -37,9 +37,9 @@ def load(path: Path, *, strict: bool = False, page: int | None = None) -> Pictur
         suffix. Grey or RGB, 8 or 16 bit, or floats in [0, 1] (TIFF), with or without transparency. Palettes become RGB,
         two levels become 8-bit grey, 10 and 12 bits become 16, CMYK of 8 bits becomes RGB by its colour profile.
     strict : bool
-        Refuse a picture that would have `notes`, because it is converted or not all of the file is taken: CMYK; one of
-        several pictures in a HEIC file; a TIFF file with more channels than colours and an alpha, or with reduced
-        copies of its pages.
+        Refuse a picture that would have `notes`, because it is converted or not all of the file is taken: CMYK; colours
+        that are not sRGB, of which the file says so without a profile; one of several pictures in a HEIC file; a TIFF
+        file with more channels than colours and an alpha, or with reduced copies of its pages.
     page : int or None
         Which one to take, counted from 0, of a TIFF file of several pages; None refuses such a file.
 
