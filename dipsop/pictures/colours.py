@@ -81,7 +81,7 @@ def other_than_srgb(file: BinaryIO, info: Mapping[Any, Any], name: str) -> tuple
         same = code[0] in _SRGB_PRIMARIES and code[1] in _SRGB_TRANSFERS
     else:
         same = "srgb" in info or _as_in_srgb(info)
-    note = f"{name} holds colours that are not sRGB and no profile of them, they are called sRGB and not converted."
+    note = f"{name} has colours that are not sRGB, without a profile, they are taken for sRGB and not converted."
     return () if same else (note,)
 
 
