@@ -171,7 +171,7 @@ def test_a_checkpoint_holds_tensors_and_no_code_and_of_other_work_is_refused(her
         assert re.fullmatch(r"dipsop: state is of another picture, .*\.\n", capsys.readouterr().err)
     Path("state").write_bytes(before["state"][:100])
     assert status(*command, "--steps", 100000, "--device", "cpu", "--resume") == 1
-    assert re.fullmatch(r"dipsop: state is damaged .*: start anew, without --resume\.\n", capsys.readouterr().err)
+    assert re.fullmatch(r"dipsop: state is damaged .*: name another checkpoint\.\n", capsys.readouterr().err)
     assert {k: v for k, v in listing(here).items() if k != "state"} == {k: v for k, v in before.items() if k != "state"}
 
 
@@ -189,6 +189,18 @@ def test_a_checkpoint_of_an_older_format_is_refused_in_a_sentence(here, monkeypa
     with pytest.raises(dipsop.DipsopError, match=r"^state is of .* another version: .*\.$"):
         list(restore.run(replace(job, resume=True)))
     assert not Path("out.png").exists()
+
+
+def test_a_file_that_is_no_checkpoint_is_never_written_over_or_removed(here, capsys):
+    Path("thesis.odt").write_bytes(b"years of work")
+    before = listing(here)
+    command = ["restore", "noisy.png", "--out", "out.png", "--checkpoint", "thesis.odt", *QUICK]
+    assert status(*command) == 1
+    said = "dipsop: thesis.odt is there already: go on with --resume, or name another.\n"
+    assert capsys.readouterr().err == said
+    assert status(*command, "--resume") == 1
+    assert "thesis.odt is damaged" in capsys.readouterr().err
+    assert listing(here) == before
 
 
 def test_resume_needs_a_checkpoint_and_starts_anew_where_there_is_none_yet(here, capsys):

@@ -163,7 +163,7 @@ Checkpoint = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Save the state every few seconds; removed at the end.",
+        help="Save the state every few seconds, to a new file; removed at the end.",
         show_default=NONE,
         rich_help_panel=LONG,
     ),

@@ -63,11 +63,10 @@ def load(path: Path, work: str) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    state = load_state(path)
+    state = load_state(path, remedy="name another checkpoint")
     if state.get("work") != work:
         raise DipsopError(
-            f"{shown(path)} is of another picture, other options or another version: "
-            "name another checkpoint, or start anew without --resume."
+            f"{shown(path)} is of another picture, other options or another version: name another checkpoint."
         )
     return state
 

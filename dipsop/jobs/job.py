@@ -33,9 +33,9 @@ class RestoreJob:
     corruption_map, preview, record, trace, plot : Path or None
         Files to write besides.
     checkpoint : Path or None
-        Where the state is kept every few seconds; removed at the end.
+        Where the state is kept every few seconds; removed at the end. There must be no such file yet, but to resume.
     resume : bool
-        Go on from there.
+        Go on from there, where there is one.
     memory : int or None
         Bytes that may be taken; None: most of what is free.
     most_pixels : int or None

@@ -133,6 +133,8 @@ def check_outputs(job: RestoreJob, picture: Picture) -> None:
         check_suffix(job.plot, FIGURE_SUFFIXES)
     if job.checkpoint:
         check_writable(job.checkpoint)
+        if job.checkpoint.exists() and not job.resume:  # it would be written over, and removed in the end
+            raise DipsopError(f"{shown(job.checkpoint)} is there already: go on with --resume, or name another.")
 
 
 def _goes_on(job: RestoreJob) -> bool:
