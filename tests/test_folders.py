@@ -231,6 +231,18 @@ def test_processes_share_the_memory_that_may_be_taken(monkeypatch, given, at_onc
     assert job.memory / 2**30 == pytest.approx(each, abs=0.01)
 
 
+def test_files_named_like_pythons_modules_in_the_folder_of_work_are_not_run(album):
+    for name in ("queue", "statistics", "dipsop"):
+        Path(f"{name}.py").write_text("raise SystemExit('taken for a module')")
+    assert status("restore", "album/a.png", "--out", "out/", "album/sub/b.tif", *STEPS, "--quiet") == 0
+
+
+def test_a_process_finds_the_package_of_the_one_that_starts_it(tmp_path, monkeypatch):
+    (tmp_path / "alone.py").write_text("""print('{"out": "here"}')""")
+    monkeypatch.setattr(worker, "ROOT", str(tmp_path))  # as of a checkout that is not installed
+    assert worker.outcome(worker.start({}, {}, "alone"), lambda said: None) == {"out": "here"}
+
+
 def test_a_folder_gives_what_single_runs_give(album):
     assert status("restore", "album/a.png", "album/sub/b.tif", "--out", "out", *STEPS, "--quiet", "--jobs", 2) == 0
     assert status("restore", "album/a.png", "--out", "single.png", *STEPS, "--quiet") == 0

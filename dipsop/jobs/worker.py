@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dipsop.compute import tune_process
@@ -24,6 +25,12 @@ from dipsop.jobs.job import from_dict
 SECONDS_BETWEEN_LINES = 1.0
 SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
 MEMORY_EACH = 3 << 29  # of a process: room for a photograph of 24 megapixels in pieces
+# Not -m, which puts the folder that a person works in first on the path: a queue.py there would be taken for Python's.
+BEGIN = (
+    "import runpy, sys; module, root = sys.argv[1:]; root in sys.path or sys.path.insert(0, root); "
+    "runpy.run_module(module, run_name='__main__')"
+)
+ROOT = str(Path(__file__).parents[2])  # of this package, which may be a checkout that is not installed
 
 Task = TypeVar("Task")
 Slot = tuple[dict[str, str], int | None]
@@ -82,7 +89,7 @@ def start(
 ) -> "subprocess.Popen[str]":
     """Start such a process, out of reach of the terminal's Ctrl-C: who starts it decides."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-P", "-c", BEGIN, module, ROOT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
