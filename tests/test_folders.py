@@ -114,6 +114,15 @@ def test_results_within_the_folder_are_not_taken_for_pictures(album):
     assert "album/done/a.png" not in places(["album"], "album/done")
 
 
+@pytest.mark.parametrize("pictures", [["album/*"], ["album/**/*.png"], ["album/a.png", "album/cut.png", "album/done"]])
+def test_results_among_what_is_named_are_not_taken_for_pictures(album, pictures):
+    before = places(pictures, "album/done")
+    noisy_picture(album / "done" / "a.png")
+    assert places(pictures, "album/done") == before
+    with pytest.raises(DipsopError, match="is one of the pictures"):
+        targets(["album/*.png"], album)
+
+
 def test_results_beside_their_pictures_are_not_taken_for_pictures(album):
     noisy_picture(album / "a.restored.png")
     noisy_picture(album / "alone.restored.png")

@@ -78,16 +78,22 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
 def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
     for name in pictures:
         path = Path(name)
-        matches = (
-            [path] if exists(path) or not glob.has_magic(name) else sorted(map(Path, glob.glob(name, recursive=True)))
-        )
+        pattern = glob.has_magic(name) and not exists(path)
+        matches = sorted(map(Path, glob.glob(name, recursive=True))) if pattern else [path]
         if not matches:
             raise DipsopError(f"{name} matches no file: check the pattern.")
+        among_others = (pattern or len(pictures) > 1) and not _within(path.parent, out)
         for match in matches:
+            if among_others and _within(match, out):  # scans/* meets scans/clean, by this or by the shell
+                continue
             if isdir(match):
                 yield from ((file, file.relative_to(match)) for file in _below(match, out))
             else:
                 yield match, Path(match.name)
+
+
+def _within(path: Path | str, folder: Path | str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
