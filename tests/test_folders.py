@@ -152,6 +152,12 @@ def test_two_pictures_of_one_name_are_not_written_over_each_other(album):
     assert "would both become out/a.png" in str(second.problem)
 
 
+def test_a_picture_that_is_not_there_does_not_stand_in_the_way_of_its_namesake(album):
+    missing, good = targets(["gone/a.png", "album/a.png", "gone/a.png"], Path("out"))
+    assert "gone/a.png does not exist" in str(missing.problem)
+    assert good.problem is None
+
+
 @pytest.mark.parametrize("out", ["album", "./album/../album"])
 def test_results_never_take_the_place_of_pictures(album, out):
     with pytest.raises(DipsopError, match=r"is one of the pictures: choose another folder as --out\.$"):

@@ -55,7 +55,8 @@ def run(
     wanted = targets(job.pictures, job.each.out)
     if _is_among(path, job):
         raise DipsopError(f"{shown(path)} lies among the pictures, and would be one: choose another --corruption-map.")
-    check_apart([target.source for target in wanted], [*(target.out for target in wanted), path])
+    written = [target.out for target in wanted if target.problem is None]
+    check_apart([target.source for target in wanted], [*written, path])
     if exists(path) and not job.overwrite:
         dead, frames = images.load(path).values > 0.5, 0
     else:

@@ -55,23 +55,22 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
     if out.suffix.lower() in FORMATS and not isdir(out):
         several = shown(Path(pictures[0])) + (" and others" if len(pictures) > 1 else "")
         raise DipsopError(f"{shown(out)} is named like one picture, for {several} name a folder as --out.")
-    found: dict[Path, Target] = {}
+    found: dict[Path, Target] = {}  # by what is written, else by what is not read
     sources = set()
     for source, place in _all(pictures, out):
         target = out / (place.with_suffix(".png") if place.suffix.lower() in READ_ALONE else place)
         problem = _problem(source, target)
-        if target in found and found[target].source != source:
+        if problem is None and target in found and found[target].source != source:
             other = found[target].source
             remedy = "rename one of them" if source.parent == other.parent else "name their common folder instead"
             problem = f"{shown(source)} and {shown(other)} would both become {shown(target)}: {remedy}."
-            target = target.with_name(f"{target.name} of {len(found)}")  # never written
-        found.setdefault(target, Target(source, target, problem))
+        found.setdefault(source if problem else target, Target(source, target, problem))
         sources.add(identity(source))
     if not found:
         raise DipsopError(f"{', '.join(pictures)} holds no pictures: name files that end in {', '.join(_READ)}.")
-    for target in found:
-        if identity(target) in sources:
-            raise DipsopError(f"{shown(target)} is one of the pictures: choose another folder as --out.")
+    for each in found.values():
+        if each.problem is None and identity(each.out) in sources:
+            raise DipsopError(f"{shown(each.out)} is one of the pictures: choose another folder as --out.")
     return list(found.values())
 
 
