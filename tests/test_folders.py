@@ -89,7 +89,7 @@ def test_a_long_name_leaves_room_for_its_checkpoint_and_one_that_no_disk_takes_i
 def test_a_folder_that_cannot_be_listed_is_a_problem_of_its_own(album, monkeypatch):
     walk = os.walk
 
-    def closed(top, onerror):
+    def closed(top, onerror, followlinks):
         onerror(PermissionError(13, "Permission denied", str(album / "sub")))
         return walk(top)
 
@@ -112,6 +112,17 @@ def test_a_picture_is_not_written_over_under_another_name_of_its_own(album):
 def test_results_within_the_folder_are_not_taken_for_pictures(album):
     noisy_picture(album / "done" / "a.png")
     assert "album/done/a.png" not in places(["album"], "album/done")
+
+
+def test_linked_folders_are_looked_into_once_and_links_that_go_round_are_not(album):
+    noisy_picture(Path("elsewhere/d.png"))
+    links = {"linked": "elsewhere", "twice": "elsewhere", "up": ".", "self": "album", "in": "album/sub"}
+    for link, target in links.items():
+        (album / link).symlink_to(Path(target).resolve())
+    Path("elsewhere/back").symlink_to(album.resolve())
+    found = places(["album"])
+    assert len(found) == 6
+    assert found["album/linked/d.png"] == "out/linked/d.png"
 
 
 @pytest.mark.parametrize("pictures", [["album/*"], ["album/**/*.png"], ["album/a.png", "album/cut.png", "album/done"]])

@@ -97,11 +97,19 @@ def _within(path: Path | str, folder: Path | str) -> bool:
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
     closed: list[Path] = []
-    results = os.path.realpath(out)
-    for parent, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(parent, f)) != results
-        )
+    seen = {os.path.realpath(out)}
+
+    def new(path: str) -> bool:
+        """Whether a folder is to be looked into: what a link leads to, once, and not where that goes round."""
+        real = os.path.realpath(path)
+        if real in seen or (os.path.islink(path) and (_within(real, folder) or _within(folder, real))):
+            return False
+        seen.add(real)
+        return True
+
+    walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)), followlinks=True)
+    for parent, folders, names in walk:
+        folders[:] = [f for f in sorted(folders) if not f.startswith(".") and new(os.path.join(parent, f))]
         named_beside = {beside(Path(name)).name for name in names}
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in _READ and name not in named_beside:
