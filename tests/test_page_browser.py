@@ -211,6 +211,24 @@ def test_what_is_saved_is_what_the_command_line_beside_it_writes(tab: Any) -> No
     assert Path(again).read_bytes() == on_page[again.name]
 
 
+def test_start_anew_starts_one_run_and_shows_an_option_that_cannot_be(tab: Any) -> None:
+    steps(tab, 3)
+    drop(tab, noisy("photo.png"))
+    tab.wait_for_selector("#queue li.done")
+    started_by_click: list[str] = []
+    tab.on("request", lambda asked: asked.url.endswith("/start") and started_by_click.append(asked.url))
+    number = "() => document.querySelector('#downloads [data-part=out]')?.href"
+    before = tab.evaluate(number)
+    tab.click("#start")
+    until(lambda: tab.evaluate(number) not in (before, None))
+    assert len(started_by_click) == 1
+    steps(tab, -1)
+    assert not tab.is_visible("#steps")
+    tab.click("#start")
+    until(lambda: tab.is_visible("#steps"))
+    assert len(started_by_click) == 1
+
+
 def middle_of(tab: Any) -> tuple[float, float]:
     box = tab.locator("#canvas").bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

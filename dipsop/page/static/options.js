@@ -10,6 +10,8 @@ export class Options {
     fill(at("preset"), about.presets, about.defaults.preset);
     at("seed").value = about.defaults.seed;
     at("options").addEventListener("input", () => { this.fit(); changed(); });
+    // What is refused is shown, where it is folded away too.
+    at("options").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
     this.fit();
   }
 

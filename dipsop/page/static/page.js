@@ -226,7 +226,6 @@ function layDownBrush() {
 
 function wireUp() {
   at("stop").addEventListener("click", () => trying(() => wire.stop(chosen).then(refresh)));
-  at("start").addEventListener("click", () => start(false));
   at("again").addEventListener("click", () => start(true));
   at("undo").addEventListener("click", () => { brush.undo(); strokes.set(chosen, brush.strokes); showPicture(); });
   at("copy").addEventListener("click", async () => {
