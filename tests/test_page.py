@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import struct
+import subprocess
 import sys
 import time
 import urllib.request
@@ -674,7 +675,8 @@ def test_without_a_web_server_a_sentence_says_what_to_install(
         (["--host", "0.0.0.0"], 2, "say --password too"),
         (["--password", ""], 2, "choose one"),
         (["--run", "nowhere"], 1, "nowhere is not a folder"),
-        (["--host", "192.0.2.1", "--password", "x"], 1, "cannot be listened at"),
+        (["--host", "192.0.2.1", "--password", "x"], 1, "say another --host."),
+        (["--host", "nosuch.invalid", "--password", "x"], 1, "say another --host."),
     ],
 )
 def test_what_cannot_be_served_is_said_in_a_sentence(
@@ -709,6 +711,19 @@ def test_the_server_serves_and_leaves_nothing_behind_when_it_is_ended(tmp_path: 
     assert process.returncode in (0, -signal.SIGTERM if number == signal.SIGHUP else -number)
     assert (out, error) == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_outlives_its_terminal_where_nohup_asks_for_it(tmp_path: Path) -> None:
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); import dipsop.__main__"
+    environment = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with started(["-c", code, "page", "--no-browser", "--port", "0"], tmp_path, **environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[4]
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        with urllib.request.urlopen(f"{address}about", timeout=PATIENCE) as answer:
+            assert answer.status == 200
 
 
 def test_the_address_to_open_is_one_that_a_browser_on_this_machine_has() -> None:

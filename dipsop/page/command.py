@@ -1,5 +1,6 @@
 """`dipsop page`: serve the page, here, and open the browser."""
 
+import errno
 import signal
 import socket
 import sys
@@ -54,7 +55,8 @@ def page(
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise DipsopError("the page needs a small web server: pip install 'dipsop[page]'.") from None
-    if hasattr(signal, "SIGHUP"):  # the terminal was closed: an end like any other
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup wants
+        # The terminal was closed: an end like any other.
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     listening = listen(host, port)
     address = address_of(host, listening.getsockname()[1])
@@ -89,9 +91,11 @@ def listen(host: str, port: int | None) -> socket.socket:
         try:
             return socket.create_server((host, number), family=family)
         except OSError as error:
-            if number == last:
+            for_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            if number == last or not for_port:
+                remedy = "--port, or --port 0" if for_port else "--host"
                 raise DipsopError(
-                    f"{host} port {number} cannot be listened at ({reason(error)}): say another --port, or --port 0."
+                    f"{host} port {number} cannot be listened at ({reason(error)}): say another {remedy}."
                 ) from None
     raise AssertionError("there is a last port")
 
