@@ -1,7 +1,9 @@
 """The page's server without a browser: who may ask, what comes in, what is computed, what goes."""
 
 import base64
+import errno
 import json
+import os
 import re
 import shlex
 import signal
@@ -13,6 +15,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -25,7 +28,7 @@ from starlette.testclient import TestClient
 
 from dipsop.commands import restore as command
 from dipsop.errors import DipsopError
-from dipsop.page import choices, looks, sessions
+from dipsop.page import choices, looks, server, sessions
 from dipsop.page.choices import Choice
 from dipsop.page.command import address_of, listen
 from dipsop.page.fits import Fit, Fits
@@ -568,6 +571,31 @@ def test_a_fit_that_fails_names_the_picture_as_its_owner_does(tmp_path: Path) ->
     fit = asked("old photo.png", "a", tmp_path)  # there is no such file
     fit.run()
     assert (fit.stage, fit.problem) == ("failed", "old photo.png does not exist: check the name.")
+
+
+@pytest.mark.parametrize("part", ["source", "out", "corruption_map", "preview", "record", "mask"])
+def test_no_sentence_tells_where_the_files_lie(tmp_path: Path, part: str) -> None:
+    fit = asked("old photo.png", "a", tmp_path)
+    job = replace(fit.job, mask=tmp_path / "mask.png", record=tmp_path / "r.json", preview=tmp_path / "live.png")
+    fit = Fit(replace(job, corruption_map=tmp_path / "found.png"), choices.names("old photo.png", ".png"), "a")
+    assert str(tmp_path) not in fit._in_words_of_its_owner(f"{getattr(fit.job, part)} could not be written.")
+
+
+def test_a_full_disk_is_said_to_be_one(browser: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, tab = png(tmp_path, noisy()), opened(browser)
+    key = dropped(browser, tab, "a.png", data)["key"]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(server, "receive", full)
+    painted = browser.put(f"/tabs/{tab}/pictures/{key}/brush/missed", content=data)
+    sent = browser.post(f"/tabs/{tab}/pictures", params={"name": "b.png"}, content=data)
+    for answer in (painted, sent):
+        assert answer.status_code == 507
+        assert "(no space left on device): free space there" in answer.json()["error"]
+    assert [each["name"] for each in browser.get(f"/tabs/{tab}").json()["pictures"]] == ["a.png"]
+    assert len(list(folder_of(browser).rglob("source"))) == 1
 
 
 # What goes

@@ -156,6 +156,7 @@ def names(name: str, suffix: str) -> dict[str, str]:
         "source": name,
         "out": f"{stem}{RESTORED}{suffix}",
         "corruption_map": f"{stem}.found.png",
+        "preview": f"{stem}.preview.png",
         "record": f"{stem}.record.json",
         "mask": f"{stem}.mask.png",
         "protect": f"{stem}.stay.png",

@@ -78,7 +78,7 @@ class Item:
         except (DipsopError, MemoryError) as error:
             short = isinstance(error, MemoryError)
             self.problem = f"{self.name} takes more memory than there is: scale it down." if short else str(error)
-            self.problem = self.problem.replace(str(self.source), self.name)
+            self.problem = self.problem.replace(str(self.source), self.name).replace(f"{self.folder}/", "")
             self.source.unlink(missing_ok=True)
             return
         height, width, channels = picture.samples.shape

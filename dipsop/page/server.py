@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dipsop.errors import DipsopError
+from dipsop.files import reason
 from dipsop.page import LOCAL, choices, sessions
 from dipsop.page.bodies import TooLarge, choice_in, receive
 from dipsop.page.fits import Fits
@@ -83,7 +84,12 @@ def application(host: str = "127.0.0.1", password: str | None = None, run: Path 
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(Guard, host=host, password=password)],
-        exception_handlers={NotThere: _refusing(404), TooLarge: _refusing(413), DipsopError: _refusing(422)},
+        exception_handlers={
+            NotThere: _refusing(404),
+            TooLarge: _refusing(413),
+            DipsopError: _refusing(422),
+            OSError: _no_room,
+        },
     )
 
 
@@ -95,6 +101,12 @@ async def _sweep(tabs: Tabs) -> None:
 
 def _refusing(status: int) -> Callable[[Request, Exception], Response]:
     return lambda request, error: JSONResponse({"error": str(error)}, status)
+
+
+def _no_room(request: Request, error: Exception) -> Response:
+    why = reason(error) if isinstance(error, OSError) else error
+    said = f"the computer that runs dipsop could not keep its files ({why}): free space there, and try again."
+    return JSONResponse({"error": said}, 507)
 
 
 def _tabs(request: Request) -> Tabs:
@@ -147,9 +159,12 @@ async def upload(request: Request) -> Response:
         await receive(request, item.source, sessions.MOST_BYTES, item.name)
     except TooLarge as error:
         item.problem = str(error)
-    except (ClientDisconnect, OSError):
+    except ClientDisconnect:
         await run_in_threadpool(tab.remove, item)
         raise DipsopError(f"{item.name} did not come in whole: drop it again.") from None
+    except OSError:
+        await run_in_threadpool(tab.remove, item)
+        raise
     else:
         await run_in_threadpool(item.read)
     return JSONResponse(item.told(tab.fits))
