@@ -16,6 +16,7 @@ import dipsop
 from dipsop.errors import DipsopError
 from dipsop.jobs import fitting, memory, restore
 from dipsop.jobs.canvas import Canvas
+from dipsop.jobs.events import Noted, Stopped
 from dipsop.jobs.job import RestoreJob
 from dipsop.pictures import images, noise
 from dipsop.pictures.picture import Picture
@@ -173,6 +174,23 @@ def test_of_the_work_that_was_given_up_nothing_is_left_in_the_trace(here, monkey
     steps = [point["step"] for point in json.loads(Path("trace.json").read_text())["points"]]
     assert steps == list(range(1, done.report["pieces"] * SMALL.steps + 1))
     assert done.report["pieces"] > 1
+
+
+def test_a_resumed_run_heeds_less_memory_and_begins_anew_where_it_has_to(here, monkeypatch):
+    job = RestoreJob(source=Path("noisy.png"), out=Path("out.png"), preset="quick", config=SMALL, device="cpu")
+    of_one = {"checkpoint": Path("state"), "resume": True, "of_many": True}
+    *_, stopped = restore.run(replace(job, **of_one), lambda: True)
+    assert isinstance(stopped, Stopped)
+    state = Path("state").read_bytes()
+    monkeypatch.setattr(memory, "most_pixels", lambda *_: 20 * 20)
+    *_, gone_on = restore.run(replace(job, **of_one))  # nothing was said of memory: it goes on as it was
+    assert (gone_on.report["pieces"], "notes" in gone_on.report) == (1, False)
+    Path("state").write_bytes(state)
+    events = list(restore.run(replace(job, **of_one, memory=1 << 30)))
+    assert [event for event in events if isinstance(event, Noted)] == [Noted(events[-1].report["notes"][0])]
+    assert "more than --memory allows" in events[-1].report["notes"][0]
+    assert events[-1].report["pieces"] == 4
+    assert events[-1].report["steps"] == 4 * SMALL.steps
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(large, monkeypatch):

@@ -25,6 +25,8 @@ class Canvas:
     Attributes
     ----------
     pieces : list of Tile
+    side : int
+        No piece is longer or wider, its margin left out.
     samples : ndarray, the shape and type of the picture's samples
     found : bool array of that shape
         Where corruption was found.
@@ -34,8 +36,8 @@ class Canvas:
         height, width, _ = picture.samples.shape
         side = max(height, width) if most_pixels is None else max(1, math.isqrt(most_pixels))
         # Pieces of about one size: a last one of a few rows would be a picture of a few rows.
-        side = max(math.ceil(length / math.ceil(length / side)) for length in (height, width))
-        self.pieces = list(tiles(height, width, side))
+        self.side = max(math.ceil(length / math.ceil(length / side)) for length in (height, width))
+        self.pieces = list(tiles(height, width, self.side))
         self.picture, self.most_pixels = picture, most_pixels
         self.samples = picture.samples.copy()
         self.found = np.zeros(self.samples.shape, bool)

@@ -97,7 +97,10 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
     trace, notes = _trace(job, reading, canvas), list(reading.picture.notes)
     work = Work(job, reading, device, identity, canvas, trace, resumed, notes)
-    if resumed:
+    if resumed and job.memory is not None and most_pixels is not None and canvas.side**2 > most_pixels:
+        work.begin_anew(most_pixels)
+        work.notes.append("The checkpoint's pieces take more than --memory allows: it is begun anew, in smaller ones.")
+    elif resumed:
         checkpoints.fill(canvas, resumed)
         work.load(resumed["told"])
     return work

@@ -69,6 +69,7 @@ def run(
     from dipsop.jobs.fitting import begin, fit
 
     work = begin(job, reading)
+    yield from map(Noted, work.notes[len(reading.picture.notes) :])
     try:
         yield from fit(work, stop)
     except DivergenceError:
