@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,20 @@ def test_processes_share_the_memory_that_may_be_taken(monkeypatch, given, at_onc
     slots, job = folder._slots(FolderJob(pictures=[], each=one, at_once=at_once), tasks)
     assert [threads for _, threads in slots] == [4 // count] * count
     assert job.memory / 2**30 == pytest.approx(each, abs=0.01)
+
+
+@pytest.mark.parametrize(("visible", "names"), [(None, ["0", "1", "0"]), ("3, GPU-5a", ["3", "GPU-5a", "3"])])
+def test_processes_share_the_gpus_that_are_visible_and_the_memory_that_may_be_taken(monkeypatch, visible, names):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    one = RestoreJob(source=Path("a"), out=Path("o"), preset="quick", config=PRESETS["quick"], memory=6 << 30)
+    slots, job = folder._slots(FolderJob(pictures=[], each=one, at_once=3), 9)
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment, _ in slots] == names
+    assert job.memory == 2 << 30
+    assert folder._slots(FolderJob(pictures=[], each=replace(one, memory=None)), 9)[1].memory is None
 
 
 def test_files_named_like_pythons_modules_in_the_folder_of_work_are_not_run(album):

@@ -23,6 +23,7 @@ from dipsop.jobs.job import RestoreJob
 from dipsop.jobs.targets import Target, targets
 
 DASK_TIMEOUT = "10s"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 LONG_NAME = 200  # bytes: a longer one leaves no room for what a checkpoint adds, as 255 are all that most disks take
 MADE_FROM = ".dipsop-made-from.jsonl"  # in the folder of the results: a line for each, of which the last one counts
 
@@ -175,21 +176,26 @@ def _one(target: Target, job: RestoreJob, threads: int | None) -> RestoreJob:
 
 def _slots(job: FolderJob, tasks: int) -> tuple[list[worker.Slot], RestoreJob]:
     """The processes that run at a time, a GPU each or some cores, and the job of each, with its share of memory."""
-    gpus = _gpus(job.each.device)
-    if gpus:
-        return [({"CUDA_VISIBLE_DEVICES": str(k % gpus)}, None) for k in range(job.at_once or gpus)], job.each
-    # All see the same memory free: what each may take is settled here, once.
-    budget = int(memory.SHARE * memory.free()) if job.each.memory is None else job.each.memory
-    slots = worker.slots(tasks, budget, job.at_once)
-    return slots, replace(job.each, memory=budget // len(slots))
+    budget = job.each.memory
+    if gpus := _gpus(job.each.device):
+        count = max(1, min(tasks, job.at_once or len(gpus)))
+        slots: list[worker.Slot] = [({VISIBLE: gpus[k % len(gpus)]}, None) for k in range(count)]
+    else:
+        # All see the same memory free: what each may take is settled here, once.
+        budget = int(memory.SHARE * memory.free()) if budget is None else budget
+        slots = worker.slots(tasks, budget, job.at_once)
+    return slots, replace(job.each, memory=None if budget is None else budget // len(slots))
 
 
-def _gpus(device: DeviceName) -> int:
+def _gpus(device: DeviceName) -> list[str]:
+    """The GPUs that may be taken, as VISIBLE names them."""
     if device not in ("auto", "cuda"):
-        return 0
+        return []
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get(VISIBLE)
+    return ([name.strip() for name in named.split(",")] if named else [str(k) for k in range(count)])[:count]
 
 
 def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop) -> Iterator[Restored | Failed]:
