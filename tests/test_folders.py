@@ -308,8 +308,8 @@ def test_options_of_one_picture_are_refused_for_several(album, capsys, option):
 
 def long_run(album: Path, *options: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     """A run over the folder that takes a while."""
-    command = ["-m", "dipsop", "restore", "album", "--out", "out", "--steps", "120", "--jobs", "1"]
-    return started([*command, "--device", "cpu", *options], album.parent)
+    command = ["-m", "dipsop", "restore", "album", "--out", "out", "--steps", "120", "--device", "cpu"]
+    return started([*command, *([] if "--dask" in options else ["--jobs", "1"]), *options], album.parent)
 
 
 def waited_for(path: Path, seconds: float = 60) -> None:
@@ -390,6 +390,24 @@ def test_dask_shares_pictures_out_and_survives_a_lost_worker(tmp_path, monkeypat
     assert {path.name for path in Path("out").glob("*.png")} == {f"{k}.png" for k in range(4)}
     assert status("restore", "album/2.png", "--out", "single.png", *options) == 0
     assert Path("out/2.png").read_bytes() == Path("single.png").read_bytes()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_is_under_way_on_dask_too(album):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        with long_run(album, "--steps", "100000", "--dask", address) as process:
+            end = time.monotonic() + 60
+            while len(alive_workers()) < 2 and time.monotonic() < end:
+                time.sleep(0.05)
+            os.kill(process.pid, signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 130, err
+            assert "left to do: give the same command again" in out
+            workers_gone()
+            assert list(Path("out").rglob("*.dipsop-checkpoint"))
 
 
 def test_a_dask_scheduler_that_does_not_answer_is_said(album, capsys, monkeypatch):

@@ -7,6 +7,7 @@ result remembers how far it is: the same job, given again, goes on.
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -201,7 +202,7 @@ def _gpus(device: DeviceName) -> list[str]:
 def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop) -> Iterator[Restored | Failed]:
     """Let the workers of a Dask scheduler do them; one that is lost has its pictures done by another."""
     try:
-        from distributed import Client, wait
+        from distributed import Client, Event, wait
     except ImportError:
         raise DipsopError("--dask needs Dask's distributed: pip install 'dipsop[dask]'.") from None
     try:
@@ -211,10 +212,9 @@ def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop)
             f"no Dask scheduler answers at {address} ({reason(error)}): start it, or say its address."
         ) from None
     with client:
-        pending = {
-            client.submit(_on_worker, _one(target, job, None).absolute().as_dict(), pure=False, retries=3): target
-            for target in to_do
-        }
+        over = Event(f"dipsop-{secrets.token_hex(8)}", client)
+        jobs = [_one(target, job, None).absolute().as_dict() for target in to_do]
+        pending = dict(zip(client.map(_on_worker, jobs, stop=over.name, pure=False, retries=3), to_do, strict=True))
         try:
             while pending and not stop():
                 try:
@@ -231,10 +231,15 @@ def _on_dask(to_do: Sequence[Target], job: RestoreJob, address: str, stop: Stop)
                 for future in done:
                     lost = future.status != "finished"
                     yield _outcome(pending.pop(future), {"error": f"{future.exception()}"} if lost else future.result())
+            if pending:
+                over.set()
         finally:
             client.cancel(list(pending))
 
 
-def _on_worker(job: dict[str, Any]) -> dict[str, Any]:
-    """Do one job in a process of its own on a worker."""
-    return worker.outcome(worker.start(job, {}), lambda said: None)
+def _on_worker(job: dict[str, Any], stop: str) -> dict[str, Any]:
+    """Do one job in a process of its own on a worker, until an event of the scheduler, by its name, is set."""
+    from distributed import Event
+
+    over, process = Event(stop), worker.start(job, {})
+    return worker.outcome(process, lambda said: process.terminate() if over.is_set() else None)
