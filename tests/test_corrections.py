@@ -116,6 +116,11 @@ def test_corrections_that_are_not_there_are_said(animals, capsys):
     assert "none.csv cannot be read (no such file or directory)" in capsys.readouterr().err
 
 
+def test_a_name_that_no_disk_takes_is_a_sentence_with_links_too(animals, capsys):
+    assert status("relabel", "x" * 300, "c.csv", "--out", "new", "--link") == 1
+    assert "cannot be looked into (file name too long)" in capsys.readouterr().err
+
+
 def test_trusted_labels_are_never_explained_away():
     given = torch.tensor([0, 0])
     factors = LabelCorruption(given, 3, (10.0, 10.0), torch.Generator().manual_seed(0), torch.tensor([True, False]))

@@ -703,6 +703,7 @@ def test_without_a_web_server_a_sentence_says_what_to_install(
         (["--host", "0.0.0.0"], 2, "say --password too"),
         (["--password", ""], 2, "choose one"),
         (["--run", "nowhere"], 1, "nowhere is not a folder"),
+        (["--run", "x" * 300], 1, "is not a folder"),
         (["--host", "192.0.2.1", "--password", "x"], 1, "say another --host."),
         (["--host", "nosuch.invalid", "--password", "x"], 1, "say another --host."),
     ],

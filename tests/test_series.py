@@ -16,6 +16,8 @@ from dipsop.pictures import images
 STEPS = ["--steps", "4", "--device", "cpu"]
 DEAD, HOT = (5, 9, 0), (20, 11, 2)
 
+LONG = "x" * 300 + ".png"
+
 
 def frame(seed: int, height: int = 32, width: int = 40) -> NDArray[np.float32]:
     """A smooth scene that is another for every seed, with the noise of a sensor."""
@@ -154,6 +156,15 @@ def test_a_map_among_the_pictures_is_refused_before_it_could_be_taken_for_one(
     assert status(*command) == 1
     assert "lies among the pictures" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("options", [[LONG], ["--corruption-map", LONG]])
+def test_a_name_that_no_disk_takes_is_a_sentence(
+    card: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """As one in a folder that is closed, which is none to the tests of an administrator."""
+    assert status("restore", "card", "--out", "out", "--series", *options, *STEPS) == 1
+    assert "(file name too long)" in capsys.readouterr().err
 
 
 def test_one_readable_picture_is_no_series(card: Path, capsys: pytest.CaptureFixture[str]) -> None:

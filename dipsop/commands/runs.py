@@ -1,6 +1,7 @@
 """What a run of `dipsop classify` is good for: `dipsop predict`, `dipsop relabel`, `dipsop export`."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def relabel(
 
     An image whose new folder has another of its name becomes NAME_from_CLASS. Files that are no images are left out.
     """
-    if link and data.is_file():
+    if link and os.path.isfile(data):  # Path's raises where the system does not let one look
         raise typer.BadParameter("It goes with a folder: a CSV names its images where they are.", param_hint="--link")
     from dipsop.commands.display import follow
     from dipsop.commands.stopping import Stopping

@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from os.path import exists, isdir  # these of Path raise where the system does not let one look
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dipsop.errors import DipsopError, ImageError
-from dipsop.files import check_apart, exists, make_folder, shown
+from dipsop.files import check_apart, make_folder, shown
 from dipsop.jobs import folder
 from dipsop.jobs.events import Begun, DeadPixels, Done, Failed, Progress, Restored, Skipped, Stop, Underway, never
 from dipsop.jobs.folder import FolderJob
@@ -80,7 +81,7 @@ def run(
 def _is_among(path: Path, job: FolderJob) -> bool:
     """Whether the map would be a picture next time: it is in one of their folders, and not with the results."""
     real = Path(os.path.realpath(path))
-    folders = [Path(os.path.realpath(name)) for name in job.pictures if Path(name).is_dir()]
+    folders = [Path(os.path.realpath(name)) for name in job.pictures if isdir(name)]
     beside_results = real.is_relative_to(os.path.realpath(job.each.out))
     return not beside_results and any(real.is_relative_to(folder) for folder in folders)
 

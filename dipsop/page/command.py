@@ -1,6 +1,7 @@
 """`dipsop page`: serve the page, here, and open the browser."""
 
 import errno
+import os
 import signal
 import socket
 import sys
@@ -45,7 +46,7 @@ def page(
         raise typer.BadParameter("is empty: choose one.", param_hint="--password")
     if host not in LOCAL and password is None:
         raise typer.BadParameter(f"{host} can be reached by others: say --password too.", param_hint="--host")
-    if run is not None and not run.is_dir():
+    if run is not None and not os.path.isdir(run):  # Path's raises where the system does not let one look
         raise DipsopError(f"{shown(run)} is not a folder: name one that dipsop classify wrote.")
     try:
         import uvicorn
