@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +133,21 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DipsopError(f"{shown(path)} cannot be made a folder ({reason(error)}): choose another --out.") from None
+
+
+def temporary_folder(prefix: str) -> "tempfile.TemporaryDirectory[str]":
+    """Make a folder that goes when the block ends that it is entered for.
+
+    Raises
+    ------
+    DipsopError
+        There is no place for one.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError:
+        sentence = "there is no folder for temporary files: set TMPDIR to one that can be written."
+        raise DipsopError(sentence) from None
 
 
 def write_atomically(path: Path, data: bytes | IO[bytes], temporary: Path | None = None) -> None:

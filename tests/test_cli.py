@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -280,6 +281,20 @@ def _is_one_sentence_about(named: str, capsys: pytest.CaptureFixture[str]) -> No
     assert out == ""
     assert re.fullmatch(r"dipsop: [^\n]+\.\n", err)
     assert named in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["restore", "noisy.png", "--out", "-"], ["demo", "--out", "d", "--steps", "1"], ["page", "--no-browser"]],
+)
+def test_without_a_folder_for_temporary_files_a_sentence_says_so(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(here / "nowhere")])
+    assert status(*command) == 1
+    said = "dipsop: there is no folder for temporary files: set TMPDIR to one that can be written.\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

@@ -8,7 +8,6 @@ Every fit is a process of its own (curve.py). Without a GPU as many run at a tim
 is too short for two threads.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -20,7 +19,7 @@ import numpy as np
 
 from dipsop.compute import DeviceName, pick_device
 from dipsop.errors import DipsopError
-from dipsop.files import check_suffix, make_folder, reason, save_figure, save_json, shown
+from dipsop.files import check_suffix, make_folder, reason, save_figure, save_json, shown, temporary_folder
 from dipsop.jobs import memory, worker
 from dipsop.jobs.curve import Curve
 from dipsop.jobs.demo_figure import figure
@@ -108,7 +107,7 @@ def _side_by_side(
 ) -> Iterator[Underway | dict[str, Curve]]:
     """Do the fits, each in a process; yields every curve under its name as its fit ends. After a stop the rest lack."""
     slots = worker.slots(len(configs), memory.free()) if device == "cpu" else [({}, None)]
-    with tempfile.TemporaryDirectory(prefix="dipsop-demo-") as folder:
+    with temporary_folder("dipsop-demo-") as folder:
         file = Path(folder) / "pictures.npz"
         try:
             np.savez(file, observed=observed, clean=clean)

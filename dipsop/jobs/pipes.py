@@ -3,14 +3,13 @@
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dipsop.errors import DipsopError
-from dipsop.files import reason
+from dipsop.files import reason, temporary_folder
 from dipsop.jobs import restore
 from dipsop.jobs.events import Done, Noted, Stop, Written, never
 from dipsop.jobs.job import RestoreJob
@@ -40,7 +39,7 @@ def run(job: RestoreJob, stop: Stop = never, expected: Mapping[str, str | None] 
     if PIPE not in (job.source, job.out):
         yield from restore.run(job, stop, expected)
         return
-    with tempfile.TemporaryDirectory(prefix="dipsop-") as folder:
+    with temporary_folder("dipsop-") as folder:
         names = {str(Path(folder, "in")): _IN, str(Path(folder, "out")): _OUT}
         try:
             yield from _with_files(job, Path(folder), stop, expected, names)

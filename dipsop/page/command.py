@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from dipsop.errors import DipsopError
-from dipsop.files import reason, shown
+from dipsop.files import reason, shown, temporary_folder
 from dipsop.page import LOCAL
 
 PORT = 7860
@@ -59,6 +59,7 @@ def page(
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup wants
         # The terminal was closed: an end like any other.
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    temporary_folder("dipsop-page-").cleanup()  # so that where none can be made is said, and not by the server
     listening = listen(host, port)
     address = address_of(host, listening.getsockname()[1])
     if host not in LOCAL:

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dipsop.errors import DipsopError
-from dipsop.files import reason
+from dipsop.files import reason, temporary_folder
 from dipsop.page import LOCAL, choices, sessions
 from dipsop.page.bodies import TooLarge, choice_in, receive
 from dipsop.page.fits import Fits
@@ -52,7 +51,7 @@ def application(host: str = "127.0.0.1", password: str | None = None, run: Path 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        with tempfile.TemporaryDirectory(prefix="dipsop-page-", ignore_cleanup_errors=True) as folder:
+        with temporary_folder("dipsop-page-") as folder:
             app.state.tabs = tabs = Tabs(Path(folder), Fits())
             sweeping = asyncio.create_task(_sweep(tabs))
             try:
