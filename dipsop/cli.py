@@ -3,6 +3,8 @@
 What takes long to import (torch, matplotlib, scikit-image) is imported by a command that has begun, never for `--help`.
 """
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -65,8 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Always: 0 done, 1 failed, 2 a bad option, 130 Ctrl-C, 143 told to terminate.
     """
     tune_process()
+    _settle_streams()
     try:
         app(arguments, prog_name="dipsop")
     except DipsopError as error:
         print(f"dipsop: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _settle_streams() -> None:
+    """Let nothing that is said end a command: a closed stderr swallows it, letters that stdout lacks are escaped."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,6 +80,19 @@ def test_a_lossy_output_is_said_to_be_one(here: Path, capsys: pytest.CaptureFixt
 def test_quiet_says_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("restore", "noisy.png", "--out", "out.png", "--quiet", *QUICK) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_letter_that_the_terminal_lacks_is_escaped(here: Path) -> None:
+    done = run(["restore", "noisy.png", "--out", "好.png", *QUICK], env=os.environ | {"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("wrote      \\u597d.png\n")
+
+
+def test_where_standard_error_is_closed_nothing_is_said_and_all_is_done(here: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "dipsop", "restore", "noisy.png", "--out"])
+    said = subprocess.run(f"{command} out.png {shlex.join(QUICK)} 2>&-", shell=True, capture_output=True, check=True)
+    assert said.stdout.startswith(b"wrote      out.png\n")
+    assert subprocess.run(f"{command} out.txt 2>&-", shell=True, capture_output=True, check=False).returncode == 1
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(here: Path) -> None:
