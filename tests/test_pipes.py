@@ -63,6 +63,12 @@ def test_one_end_alone_may_be_a_pipe(here, piped):
     assert out == Path("a.png").read_bytes()
 
 
+def test_a_file_of_that_name_is_a_file(here, piped):
+    Path("-").write_bytes(Path("noisy.png").read_bytes())
+    assert piped(b"no picture", "./-", "--out", "a.png", "--quiet") == (0, b"", "")
+    assert Path("a.png").exists()
+
+
 def test_the_summary_goes_to_standard_error(here, piped):
     code, out, err = piped(Path("noisy.png").read_bytes(), "-", "--out", "-", "--json")
     assert code == 0

@@ -112,8 +112,11 @@ def restore(
         _check_pipes(context, out, many)
     if out is None:
         out = _beside(pictures[0], many, overwrite)
+    source = Path(pictures[0])
+    if pictures[0] != "-" and source == Path("-"):  # ./-, a file
+        source = source.absolute()
     job = RestoreJob(
-        source=Path(pictures[0]),
+        source=source,
         out=out,
         truth=truth,
         preset=preset,
