@@ -226,6 +226,23 @@ def test_a_record_repeats_the_work_bit_for_bit(here, capsys):
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
 
 
+def test_a_result_in_another_format_is_not_held_against_the_recorded_one(here, capsys):
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--quiet", *QUICK) == 0
+    assert status("restore", "--from-record", "r.json", "--out", "again.tif", "--json") == 0
+    assert "as_recorded" not in json.loads(capsys.readouterr().out)
+    np.testing.assert_array_equal(images.load(Path("again.tif")).samples, images.load(Path("out.png")).samples)
+
+
+def test_a_record_of_another_versions_options_is_refused_with_that_version(here, capsys):
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--quiet", *QUICK) == 0
+    said = json.loads(Path("r.json").read_text())
+    said["job"]["config"]["patience"], said["versions"]["dipsop"] = 3, "0.0.7"
+    Path("r.json").write_text(json.dumps(said))
+    assert status("restore", "--from-record", "r.json", "--out", "again.png") == 1
+    said = "dipsop: r.json was written by dipsop 0.0.7 with other options: install that version.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_record_of_masks_and_of_an_interrupted_run_repeats_too(here):
     images.save_values(Path("mask.png"), images.load(Path("noisy.png")).values[..., :1] > 0.9)
     options = ["--mask", "mask.png", "--record", "r.json", "--device", "cpu", "--steps", "100000", "--quiet"]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dipsop.errors import DipsopError
-from dipsop.files import reason, shown
+from dipsop.files import printable, reason, shown
 from dipsop.jobs.job import Reading, RestoreJob, from_dict
+from dipsop.pictures.encode import format_of
 
 _VERSIONS = ("dipsop", "torch", "numpy", "pillow", "imagecodecs", "tifffile")
 
@@ -52,19 +53,31 @@ def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: M
 
 
 def recorded(path: Path) -> tuple[RestoreJob, dict[str, str | None]]:
-    """Read the job and the digests of its files from a record.
+    """Read the job from a record, and of its files the digests, of its result also the "format".
 
     Raises
     ------
     DipsopError
-        It cannot be read, or is no record.
+        It cannot be read, is no record, or one of a version that had other options.
     """
+    said: Any = None
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         job, digests = from_dict(said["job"]), dict(said["sha256"])
         interrupted = said["result"]["reason"] != "all steps taken"
-        return replace(job, last_step=int(said["result"]["steps"]) if interrupted else None), digests
+        job = replace(job, last_step=int(said["result"]["steps"]) if interrupted else None)
     except OSError as error:
         raise DipsopError(f"{shown(path)} cannot be read ({reason(error)}): name a record.") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise DipsopError(f"{shown(path)} is no record that restore --record wrote: name one.") from None
+        raise DipsopError(f"{shown(path)} {_trouble(said)}") from None
+    return job, digests | {"format": format_of(job.out)}
+
+
+def _trouble(said: Any) -> str:
+    """What is wrong with what stands in a record."""
+    try:
+        return (
+            f"was written by dipsop {printable(said['versions']['dipsop'])} with other options: install that version."
+        )
+    except (KeyError, TypeError, AttributeError):
+        return "is no record that restore --record wrote: name one."

@@ -19,6 +19,7 @@ from dipsop.jobs.events import Begun, Done, Finishing, Noted, Preview, ShortOfMe
 from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.trace import curves, record
 from dipsop.pictures import images
+from dipsop.pictures.encode import format_of
 from dipsop.pictures.masks import load_mask, load_truth
 from dipsop.pictures.picture import Array, Picture
 from dipsop.pictures.preview import eight_bits, first_estimate
@@ -40,7 +41,8 @@ def run(
     stop : callable
         Asked after every step: true writes the result so far, or with `of_many` keeps the checkpoint alone.
     expected : mapping or None
-        SHA-256 that the files are to have, of a job that is done again.
+        SHA-256 that the files are to have, of a job that is done again; the "format" of its result, without which that
+        is not compared.
 
     Yields
     ------
@@ -88,7 +90,7 @@ def run(
         from dipsop.jobs import record as recording
 
         save_json(job.record, recording.record(job, reading, work.canvas.most_pixels, report))
-    if expected is not None:
+    if expected is not None and format_of(job.out) == expected.get("format"):
         report["as_recorded"] = hashlib.sha256(job.out.read_bytes()).hexdigest() == expected.get("out")
     for path in (job.out, job.corruption_map, job.trace, job.plot, job.record):
         if path is not None:
