@@ -155,6 +155,18 @@ def test_what_is_told_of_a_resumed_run_is_told_of_all_of_it(here, monkeypatch, s
     assert Path("whole.png").read_bytes() == Path("again.png").read_bytes()
 
 
+def test_a_time_limit_that_is_over_does_not_end_what_was_long_under_way(here):
+    config = dipsop.HeldOut(steps=9, rounds=3, crop=16, widths=(8, 8), flips=1)
+    files = {"source": Path("noisy.png"), "out": Path("out.png"), "checkpoint": Path("state")}
+    job = RestoreJob(preset="quick", config=config, device="cpu", resume=True, **files)
+    assert isinstance(list(restore.run(replace(job, of_many=True), lambda: True))[-1], Stopped)
+    before = listing(here)
+    with pytest.raises(dipsop.DipsopError, match=r"^the work has taken \d+ s already: say a longer --time-limit"):
+        list(restore.run(replace(job, config=replace(config, time_limit=1e-3))))
+    assert listing(here) == before
+    assert list(restore.run(replace(job, config=replace(config, time_limit=1e6))))[-1].report["steps"] == 9
+
+
 def test_a_checkpoint_holds_tensors_and_no_code_and_of_other_work_is_refused(here, capsys):
     command = ["restore", "noisy.png", "--out", "out.png", "--checkpoint", "state", "--preset", "dip"]
     process = started(here, *command[4:], "--steps", "100000")

@@ -93,6 +93,8 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
     if job.resume and job.checkpoint:
         with suppress(DipsopError) if job.of_many else nullcontext():
             resumed = checkpoints.load(job.checkpoint, identity)
+        if resumed and not job.of_many:
+            _check_time(job, resumed)
     most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.config, job.memory, device, job.source)
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
     trace, notes = _trace(job, reading, canvas), list(reading.picture.notes)
@@ -104,6 +106,13 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
         checkpoints.fill(canvas, resumed)
         work.load(resumed["told"])
     return work
+
+
+def _check_time(job: RestoreJob, resumed: dict[str, Any]) -> None:
+    """Refuse a time limit that is over: work that was long under way would end after a step, its checkpoint gone."""
+    taken, limit = resumed["told"]["seconds"] + resumed["step"]["seconds"], job.config.time_limit
+    if limit is not None and taken >= limit:
+        raise DipsopError(f"the work has taken {taken:.0f} s already: say a longer --time-limit, which counts them.")
 
 
 def _trace(job: RestoreJob, reading: Reading, canvas: Canvas) -> Trace:
