@@ -154,7 +154,7 @@ FromRecord = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.json",
-        help="Do what was recorded again; no other options but --out.",
+        help="Do what was recorded again; no other options but --out, --json, --quiet.",
         show_default=NONE,
         rich_help_panel=LONG,
     ),
