@@ -266,7 +266,7 @@ def noted_of_colours(path):
     """Whether a note is given, which is what --strict refuses."""
     notes = load(path).notes
     if notes:
-        with pytest.raises(ImageError, match=r"taken for sRGB and not converted: do that first, or leave --strict out\.$"):
+        with pytest.raises(ImageError, match=r"not converted: do that first, or leave --strict out\.$"):
             load(path, strict=True)
     return bool(notes)
 
