@@ -283,11 +283,11 @@ def test_a_model_on_features_is_exported_with_the_networks_that_make_them(run, t
     model = trained.load(tmp_path / "seen", "cpu")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 3):
-        images = np.random.default_rng(count).integers(0, 256, (count, 3, model.size, model.size)).astype(np.uint8)
+        images = np.random.default_rng(count).integers(0, 256, (count, 3, model.side, model.side)).astype(np.uint8)
         (logits,) = session.run(["logits"], {"images": (images / np.float32(255)).astype(np.float32)})
         said = torch.from_numpy(logits).softmax(1)
         torch.testing.assert_close(said, model.probabilities(images), atol=2e-3, rtol=0)
-    assert session.get_modelmeta().custom_metadata_map["size"] == str(model.size)
+    assert session.get_modelmeta().custom_metadata_map["size"] == str(model.side)
     assert (tmp_path / "model.safetensors").stat().st_size > 20_000_000
 
 

@@ -159,16 +159,16 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     pictures = data = yield from _data(job, me)
     loading = time.monotonic() - start
     config = settings.settled(job, recipe, data, me.world)
-    size = side = data.images.shape[-1]
+    side = seen_at = data.images.shape[-1]
     if recipe == "pretrained":
-        size = settings.side(job, data)
-        side = side or size
-        seen = yield from look(data, size, job.out / run_folder.FEATURES, job.made_before, me.device, stop)
+        seen_at = settings.seen_at(job, data)
+        side = side or seen_at
+        seen = yield from look(data, seen_at, job.out / run_folder.FEATURES, job.made_before, me.device, stop)
         if seen is None:
             yield Stopped(completed=0, of=config.epochs)
             return
         data = seen
-    about = _about(job, data, config, size, side, me)
+    about = _about(job, data, config, side, seen_at, me)
     trainer = Trainer(data, config, me.device, me.rank, me.world)
     if me.world > 1:
         dist.barrier()  # all have looked into the folder before one writes there
@@ -198,7 +198,7 @@ def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
     return sources.some(corrections.apply(data, job.corrections), job.images)
 
 
-def _about(job: ClassifyJob, data: Dataset, config: TrainConfig, size: int, side: int, me: Process) -> dict[str, Any]:
+def _about(job: ClassifyJob, data: Dataset, config: TrainConfig, side: int, seen_at: int, me: Process) -> dict[str, Any]:
     """What there is to know of a run, for its config.json."""
     return {
         "dipsop": __version__,
@@ -211,8 +211,8 @@ def _about(job: ClassifyJob, data: Dataset, config: TrainConfig, size: int, side
         "noise": job.noise,
         "human_labels": job.human_labels and str(job.human_labels),
         "corrections": [str(path) for path in job.corrections],
-        "size": size,
         "side": side,
+        "size": seen_at,
         "classes": list(data.classes),
         "recipe": job.recipe,
         "features": features.NETWORK if job.recipe == "pretrained" else None,

@@ -80,7 +80,7 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
 
             pack = model_file.as_safetensors if model_format == "safetensors" else model_file.as_onnx
             model = trained.load(job.run, "cpu", "float32")
-            yield from _written(job.out, pack(model.whole(), model.network, model.classes, model.size))
+            yield from _written(job.out, pack(model.whole(), model.network, model.classes, model.side))
     yield Done(report)
 
 

@@ -79,7 +79,7 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Noted | Prediction | Un
         if stop():
             return
         try:
-            image = image_folder.read([path], model.size)
+            image = image_folder.read([path], model.side)
         except DataError as error:
             yield Unread(path, str(error))
             continue

@@ -24,7 +24,7 @@ def recipe(job: "ClassifyJob", begun: bool, world: int) -> str:
     return "pretrained" if own and world == 1 and features.installed() else "fast"
 
 
-def side(job: "ClassifyJob", data: Dataset) -> int:
+def seen_at(job: "ClassifyJob", data: Dataset) -> int:
     """Pixels at which the features' network looks at images."""
     return features.SMALL_SIDE if data.paths is None else job.size or PRETRAINED_SIDE
 

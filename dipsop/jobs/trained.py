@@ -22,19 +22,19 @@ class Trained:
     classifier: Classifier | FeatureClassifier
     network: str
     classes: tuple[str, ...]
-    size: int  # side of an image in pixels
+    side: int  # of an image, in pixels
     seen_at: int  # the side at which features are made: smaller images are enlarged to it
     sees: features.FeatureNetwork | None  # what makes the features that the classifier takes, where it takes features
 
     def whole(self) -> Classifier | PretrainedClassifier:
-        """Return the model of images, float32 (N, 3, size, size) in [0, 1], in one."""
+        """Return the model of images, float32 (N, 3, side, side) in [0, 1], in one."""
         if isinstance(self.classifier, Classifier):
             return self.classifier
         assert self.sees is not None
         return PretrainedClassifier(self.sees, self.classifier, self.seen_at).eval()
 
     def probabilities(self, images: Images) -> Tensor:
-        """Return the probabilities (N, classes) of images, uint8 (N, 3, size, size)."""
+        """Return the probabilities (N, classes) of images, uint8 (N, 3, side, side)."""
         if self.sees is None:
             return self.classifier.probabilities(torch.from_numpy(images))
         seen = features.look(self.sees, images, self.seen_at).astype("float32")
