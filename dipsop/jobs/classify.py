@@ -198,7 +198,9 @@ def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
     return sources.some(corrections.apply(data, job.corrections), job.images)
 
 
-def _about(job: ClassifyJob, data: Dataset, config: TrainConfig, side: int, seen_at: int, me: Process) -> dict[str, Any]:
+def _about(
+    job: ClassifyJob, data: Dataset, config: TrainConfig, side: int, seen_at: int, me: Process
+) -> dict[str, Any]:
     """What there is to know of a run, for its config.json."""
     return {
         "dipsop": __version__,
