@@ -1,6 +1,7 @@
 """Lets tests import the examples by name, keeps the tiny fits of the tests on one thread, gives pictures."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 # processes that a test starts.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Who runs the tests in the background, or under nohup, lets signals be ignored that commands are to hear.
+for _name in ("SIGINT", "SIGHUP"):
+    if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 
 @pytest.fixture

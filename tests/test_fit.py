@@ -260,7 +260,8 @@ def test_time_limit_ends_the_fit_and_schedules_follow_it():
     *_, last = dipsop.iter_restore(image, config)
     assert last.done == 1.0
     assert 1.0 <= last.seconds < 3.0
-    assert last._fit._rounds_taken == SMALL_HELD_OUT.rounds
+    # The last of them is due at 97 % of the time, which a busy computer may spend on the step before.
+    assert last._fit._rounds_taken >= SMALL_HELD_OUT.rounds - 1
     assert dipsop.restore(image, dataclasses.replace(config, time_limit=0.2)).reason == "time limit reached"
 
 

@@ -458,9 +458,9 @@ def test_a_picture_that_is_replaced_while_it_is_read_is_said(here, monkeypatch):
 
     decode = module.decode
 
-    def slow(file, name):
+    def slow(*arguments):
         Path("noisy.png").write_bytes(Path("clean.png").read_bytes() + b"more")
-        return decode(file, name)
+        return decode(*arguments)
 
     monkeypatch.setattr(module, "decode", slow)
     with pytest.raises(dipsop.ImageError, match=r"changed while it was read: try again when it is complete\.$"):
