@@ -35,6 +35,7 @@ class Fit(Protocol):
 
     def seconds_aside_left(self) -> float: ...  # noqa: D102
     def step(self, done: float) -> Tensor: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
     def network_output(self, flips: int | None = None) -> Tensor: ...  # noqa: D102
     def found(self) -> Tensor: ...  # noqa: D102
     def restored(self, network_output: Tensor) -> Tensor: ...  # noqa: D102
@@ -239,6 +240,8 @@ def _steps(
             raise DivergenceError(
                 f"the loss is no longer a finite number at step {taken + 1} (lr {config.lr:g}); try a lower rate"
             )
+        if time.perf_counter() - start >= limit:
+            fit.finish()
         seconds = time.perf_counter() - start
         done = min(1.0, max((taken + 1) / config.steps, seconds / limit))
         pace = (time.perf_counter() - entered - fit.seconds_aside) / (taken + 1 - begin)

@@ -96,10 +96,7 @@ class HeldOutFit:
         leapt = self._has_leapt(value)
         if not leapt:
             self._learn(value, done)
-        due = self._rounds_due(done)
-        if due > self._rounds_taken:
-            self.detect(last=due == self.config.rounds)
-            self._rounds_taken = due
+        self._take_rounds(self._rounds_due(done))
         # Clamped, so that an infinite loss that is mended does not end the fit.
         return value.detach().clamp(max=LEAP + self._usual_loss) if leapt else value.detach()
 
@@ -130,10 +127,19 @@ class HeldOutFit:
             self._usual_loss = now if math.isinf(self._usual_loss) else 0.95 * self._usual_loss + 0.05 * now
         return leapt
 
+    def finish(self) -> None:
+        """Take the last round, where a time limit ended the fit in a step that began before it was due."""
+        self._take_rounds(self.config.rounds)
+
     def _rounds_due(self, done: float) -> int:
-        """How many rounds are due: all of them at the last step, and those that are overdue are taken as one."""
         rounds, is_last = self.config.rounds, done * self.config.steps > self.config.steps - 1.5
         return rounds if is_last else min(rounds, int(done * rounds / LAST_ROUND + 1e-9))
+
+    def _take_rounds(self, due: int) -> None:
+        """Take the rounds that are due, those that are overdue as one."""
+        if due > self._rounds_taken:
+            self.detect(last=due == self.config.rounds)
+            self._rounds_taken = due
 
     @torch.no_grad()
     def detect(self, last: bool = False) -> None:

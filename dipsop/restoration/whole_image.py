@@ -89,6 +89,9 @@ class WholeImageFit:
         self._taken += 1
         return loss.detach()
 
+    def finish(self) -> None:
+        """There is nothing to do after the last step."""
+
     def network_output(self, flips: int | None = None) -> Tensor:
         """f as the last step saw it, (1, C, H, W) in [0, 1]; there are no flips to average over."""
         return self._output if self._output is not None else self._generate(self.z).detach()
