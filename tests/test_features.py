@@ -171,7 +171,7 @@ def test_a_model_of_cifar_looks_at_images_as_it_was_trained_on_them(tmp_path):
     options = ("--network", "pretrained", "--epochs", 1, "--images", 20, "--quiet")
     assert status("classify", "--data", tmp_path, "--out", run, *options) == 0
     model = trained.load(run, "cpu")
-    assert (model.size, model.seen_at) == (32, features.SMALL_SIDE)
+    assert (model.side, model.seen_at) == (32, features.SMALL_SIDE)
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32)).astype(np.uint8)
     seen = torch.from_numpy(look(model.sees, image, features.SMALL_SIDE).astype(np.float32))
     assert torch.equal(model.probabilities(image), model.classifier.probabilities(seen))

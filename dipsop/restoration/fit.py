@@ -240,9 +240,10 @@ def _steps(
             raise DivergenceError(
                 f"the loss is no longer a finite number at step {taken + 1} (lr {config.lr:g}); try a lower rate"
             )
-        if time.perf_counter() - start >= limit:
-            fit.finish()
         seconds = time.perf_counter() - start
+        if seconds >= limit:
+            fit.finish()
+            seconds = time.perf_counter() - start
         done = min(1.0, max((taken + 1) / config.steps, seconds / limit))
         pace = (time.perf_counter() - entered - fit.seconds_aside) / (taken + 1 - begin)
         left = min(pace * (config.steps - taken - 1), max(0.0, limit - seconds)) + fit.seconds_aside_left()
