@@ -44,9 +44,10 @@ def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
         A folder is closed.
     """
     found = []
-    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not _passed_over(path)]
-    if lost := [path for path in folder.iterdir() if path.is_symlink() and not path.exists()]:
-        raise DataError(f"{shown(min(lost))} is a link that leads nowhere, to a class perhaps: mend it, or remove it.")
+    entries = sorted(folder.iterdir())
+    children = [path for path in entries if path.is_dir() and not _passed_over(path)]
+    if lost := [path for path in entries if path.is_symlink() and not path.exists()]:
+        raise DataError(f"{shown(lost[0])} is a link that leads nowhere, to a class perhaps: mend it, or remove it.")
     for child in children:
         files = _files_below(child, folder)
         readable = _readable(files, left_out)
@@ -64,7 +65,7 @@ def list_folder(folder: Path, left_out: Counter[str] | None = None) -> Listed:
         training = next((child for child in children if child.name.lower().startswith("train")), children[0])
         raise DataError(f"{shown(folder)} holds sets, not classes: name one of them, as in {shown(training)}.")
     if left_out is not None:
-        beside = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+        beside = [path for path in entries if path.is_file() and not path.name.startswith(".")]
         left_out[LOOSE] += sum(path.suffix.lower() in SUFFIXES for path in beside)
     return found
 
