@@ -355,7 +355,7 @@ def test_divergence_ends_the_run_with_a_sentence_that_names_step_and_rates():
     config = dataclasses.replace(
         SMALL_WHOLE, optimizer="sgd", loss="squared", lr=1.0, alpha=1e6, corruption_step="gradient"
     )
-    with pytest.raises(dipsop.DivergenceError, match=r"step \d+ \(lr 1\).*lower"):
+    with pytest.raises(dipsop.DivergenceError, match=r"step \d+ \(lr 1, alpha 1e\+06\).*lower"):
         dipsop.restore(image, dataclasses.replace(config, steps=200))
 
 

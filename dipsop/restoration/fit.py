@@ -238,7 +238,7 @@ def _steps(
         loss = fit.step(min(done, 1.0))
         if may_ask(y.device, taken) and not math.isfinite(loss):
             raise DivergenceError(
-                f"the loss is no longer a finite number at step {taken + 1} (lr {config.lr:g}); try a lower rate"
+                f"the loss is no longer a finite number at step {taken + 1} ({_rates(config)}); try a lower rate"
             )
         seconds = time.perf_counter() - start
         if seconds >= limit:
@@ -248,6 +248,14 @@ def _steps(
         pace = (time.perf_counter() - entered - fit.seconds_aside) / (taken + 1 - begin)
         left = min(pace * (config.steps - taken - 1), max(0.0, limit - seconds)) + fit.seconds_aside_left()
         yield Step(taken + 1, done, seconds, left, loss, fit, shape)
+
+
+def _rates(config: Config) -> str:
+    """The rates, for a message."""
+    if isinstance(config, HeldOut):
+        return f"lr {config.lr:g}"
+    alpha = "u and v at their own pace" if config.alpha is None else f"alpha {config.alpha:g}"
+    return f"lr {config.lr:g}, {alpha}"
 
 
 def restore(
