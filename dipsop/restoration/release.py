@@ -23,7 +23,12 @@ LOOK_BACK = 0.7  # of the steps so far: the error since then has to be falling
 FIRST_STEP, LATEST = 50, 0.5  # no release before this step, and none after this share of the budget
 WINDOW = 0.15  # in units of the step of release: how long values that are off by d or more take to leave
 LEAST_WINDOW = 10  # steps
-IN_THE_END = 1.9  # a at the end of the budget, whatever the step of release
+PACE = 1.5  # what a grows by while the steps grow e-fold; more where the budget asks for it
+IN_THE_END = 4.0  # a, whatever the step of release and the budget
+LET_GO = 0.9  # of d/a: what was found and is off by less is found no longer
+LEVELS = 256
+LEVEL_SCALE = 4.0  # of log(p) in what the bound is multiplied by
+LEAST_COUNT = 0.1  # of the mean count of a level: one at which nothing was found is not impossible
 THROWN = 0.7  # where u or v has arrived when its value has left: u² near ½
 BETWEEN_QUESTIONS, BETWEEN_BOUNDS = 10, 25  # steps
 BOX = 7  # pixels
@@ -41,15 +46,17 @@ class Release:
         u ← u·exp(−2η·clip(r/d, ±1)),   v ← v·exp(+2η·clip(r/d, ±1)),   η = ½·log(0.7/γ)·Δa.
 
     A value that is off by d or more has left when a, the sum of Δa, is 1, which takes 0.15·T steps. From then on a
-    grows with the logarithm of the steps, and values that are off by d/a leave. It ends at 1.9, so that how far off is
-    found does not depend on when the release came, nor on the budget.
+    grows with the logarithm of the steps, up to 4, and values that are off by λ = d/a leave. A network that goes on
+    learning may come near to one that has left: where it is off by less than 0.9·λ, the value is let go, as s is 0
+    there in the minimum of ½(f + s − y)² + λ|s|, too.
 
     Parameters
     ----------
     y : Tensor (1, C, H, W)
     bound : float
         d, on the average. It goes with the mean error around a value, up to three times up and down: where the network
-        is off everywhere, to be off means less.
+        is off everywhere, to be off means less. From a = 1 on it goes with the level of the value, too: one at which
+        corruption is found often is likely to be corruption.
     init_scale : float
         γ.
     shared : bool
@@ -76,8 +83,8 @@ class Release:
         """Return what u and v follow in this step, η·clip(r/d, ±1); None before the release.
 
         Where a value has left, s follows f at once, so that it does not pull at θ: the flow takes s to s·exp(−4η|r|),
-        and the η that takes it to y − f is used, up to a factor of e⁴. Where f has gone to the other side of y, s
-        shrinks by that factor, and the value is soon found no longer.
+        and the η that takes it to y − f is used, up to a factor of e⁴. Where f has gone to the other side of y, or has
+        come near to it, s shrinks by that factor, and the value is soon found no longer.
 
         Parameters
         ----------
@@ -93,19 +100,25 @@ class Release:
         if self.step is None:
             return None
         since, window = taken - self.step, max(round(WINDOW * self.step), LEAST_WINDOW)
+        found = s.abs() > FOUND
         if since % BETWEEN_BOUNDS == 0:
             self.bounds = self.bound * _relative((f - self.y).abs())
-        growth = 1 / window
+            if since >= window:
+                self.bounds *= _by_level(self.y, found)
+        growth, near = 1 / window, torch.zeros_like(found)
         if since >= window:
             end = max(taken / done, taken + 1)  # in steps: with a time limit it is an estimate
-            growth = min(growth, (IN_THE_END - 1) / math.log(end / (self.step + window)) / taken)
+            needed = (IN_THE_END - 1) / math.log(end / (self.step + window))
+            growth = min(growth, max(PACE, needed) / taken, IN_THE_END - self.progress)
+            near = (self.y - f).abs() < LET_GO / self.progress * self.bounds
         self.progress += growth
         units = (residual / self.bounds).clamp_(-1, 1)
         if self.shared:
             units = units.sign() * units.abs().mean(1, keepdim=True)
+            near = near.all(1, keepdim=True)
         follow = 0.5 * math.log(THROWN / self.init_scale) * growth * units
-        ratio = ((self.y - f) / s).clamp_(math.exp(-4), math.exp(4))
-        return torch.where(s.abs() > FOUND, -0.25 * s.sign() * ratio.log_(), follow)
+        ratio = ((self.y - f) / s).clamp_(math.exp(-4), math.exp(4)).masked_fill_(near, math.exp(-4))
+        return torch.where(found, -0.25 * s.sign() * ratio.log_(), follow)
 
     def effective_lambda(self) -> float:
         """λ = −log γ / (2Ση): how far off a value has to be, all the while, to have left by now; the median.
@@ -155,3 +168,16 @@ def _relative(distance: Tensor) -> Tensor:
 
 def _box_mean(values: Tensor) -> Tensor:
     return F.avg_pool2d(values, BOX, stride=1, padding=BOX // 2, count_include_pad=False)
+
+
+def _by_level(y: Tensor, found: Tensor) -> Tensor:
+    """What d is multiplied by for the level of a value: 1 − log(p)/4, ¼ or more.
+
+    p is the density of the corruption found at that level over that of corruption of any value alike. Where residuals
+    have a Laplace distribution, how far off a value has to be to be as likely corrupted as not falls with log(p).
+    """
+    level = y.clamp(0, 1).mul(LEVELS - 1).round_().long()
+    counts = torch.bincount(level[found], minlength=LEVELS).to(y.dtype)
+    mean = counts.mean()
+    p = (counts + LEAST_COUNT * mean + 1) / ((1 + LEAST_COUNT) * mean + 1)
+    return (1 - p.log() / LEVEL_SCALE).clamp_(min=1 / 4)[level]
