@@ -141,6 +141,7 @@ def test_label_studio_tasks_carry_the_suggestion_and_lead_to_the_files(run, tmp_
     said = capsys.readouterr().out
     assert f'<Choices name="{result["from_name"]}" toName="{result["to_name"]}"' in said
     assert '<Choice value="blue"/><Choice value="red"/>' in said
+    assert f"add {os.getcwd()}/photos to the project as a local storage" in said  # else it answers 404 for every image
 
 
 def test_fiftyone_gets_its_labels_and_where_the_images_are(run, tmp_path):

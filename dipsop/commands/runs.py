@@ -137,7 +137,8 @@ def export(
 ) -> None:
     """Turn the list or the model of a run into what other tools read.
 
-    For label-studio the labelling interface is printed, for fiftyone the call that loads the folder.
+    For label-studio the labelling interface is printed, and how it comes to show the images; for fiftyone the call that
+    loads the folder.
     """
     from dipsop.jobs.events import Done, Written
     from dipsop.jobs.export import ExportJob
@@ -149,7 +150,8 @@ def export(
         match event:
             case Written(path):
                 typer.echo(f"wrote {shown(path)}")
-            case Done({"labelling_interface": interface}):
+            case Done({"labelling_interface": interface, "serving": serving}):
                 typer.echo(f"labelling interface: {interface}")
+                typer.echo(f"to see the images: {serving}")
             case Done({"loading": call}):
                 typer.echo(f"to load it: {call}")

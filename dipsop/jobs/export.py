@@ -46,7 +46,8 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
     Written
         For every file.
     Done
-        Its report has `out`, for label-studio the labelling interface, and for fiftyone the call that loads it.
+        Its report has `out`, for label-studio the labelling interface and what shows the images, and for fiftyone the
+        call that loads it.
 
     Raises
     ------
@@ -64,8 +65,10 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
             packed = issues.as_csv(columns) if job.out.suffix.lower() == ".csv" else issues.as_parquet(columns)
             yield from _written(job.out, packed)
         case "label-studio":
-            tasks = issues.label_studio(_of_files(job), f"dipsop {__version__}")
+            rows = _of_files(job)
+            tasks = issues.label_studio(rows, f"dipsop {__version__}")
             report["labelling_interface"] = issues.labelling_interface(_classes(job))
+            report["serving"] = issues.serving_label_studio(rows)
             yield from _written(job.out, as_json(tasks, indent=1).encode() + b"\n")
         case "fiftyone":
             contents = issues.fiftyone(_of_files(job), _classes(job))
