@@ -176,7 +176,7 @@ def _by_level(y: Tensor, found: Tensor) -> Tensor:
     p is the density of the corruption found at that level over that of corruption of any value alike. Where residuals
     have a Laplace distribution, how far off a value has to be to be as likely corrupted as not falls with log(p).
     """
-    level = y.clamp(0, 1).mul(LEVELS - 1).round_().long()
+    level = (y * (LEVELS - 1)).round_().long()
     counts = torch.bincount(level[found], minlength=LEVELS).to(y.dtype)
     mean = counts.mean()
     p = (counts + LEAST_COUNT * mean + 1) / ((1 + LEAST_COUNT) * mean + 1)
