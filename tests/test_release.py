@@ -126,6 +126,12 @@ def test_in_the_end_lambda_depends_neither_on_the_budget_nor_on_the_release(step
     assert held.progress == pytest.approx(release.IN_THE_END, rel=0.015)
 
 
+def test_a_fit_too_short_for_that_ends_before_since_nothing_leaves_faster_than_in_the_window():
+    held = held_back()
+    follow(held, torch.full_like(Y, 0.05), 40, at=20)
+    assert held.progress == pytest.approx(3.76, abs=0.03)
+
+
 def test_a_time_limit_that_draws_near_faster_than_steps_said_does_not_throw_everything_at_once():
     held = held_back()
     held.step, f, arrived = 100, torch.full_like(Y, 0.05), [0.0]

@@ -129,7 +129,7 @@ def labelling_interface(classes: Sequence[str]) -> str:
 
 def serving_label_studio(rows: Sequence[Row]) -> str:
     """What Label Studio needs in order to show those images, in a few words: it serves none that it is not told of."""
-    folder = os.path.commonpath([os.path.dirname(_there(row["sample"])) for row in rows])
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(row["sample"])) for row in rows])
     return (
         "start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
         f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/, and add {shown(Path(folder))} to the project as a local storage"

@@ -145,10 +145,14 @@ def trust_of(corruption: SparseCorruption) -> Tensor:
     return corruption.odds.add_(1).reciprocal_()
 
 
+def level(y: Tensor) -> Tensor:
+    """The level of each value, from 0 to LEVELS − 1."""
+    return (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
+
+
 def cells(y: Tensor) -> Tensor:
     """Which entry of the level density each value has: its level, counted on from channel to channel."""
-    level = (y * (LEVELS - 1)).round().clamp(0, LEVELS - 1).long()
-    return level + LEVELS * torch.arange(y.shape[1], device=y.device).view(1, -1, 1, 1)
+    return level(y) + LEVELS * torch.arange(y.shape[1], device=y.device).view(1, -1, 1, 1)
 
 
 def is_extreme(y: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dipsop.restoration.prior import LEVELS, level
 from dipsop.sop import effective_lambda
 
 FOUND = 0.02  # |s| above which a value counts as found corrupted; the switch leaves little in between
@@ -24,9 +25,8 @@ FIRST_STEP, LATEST = 50, 0.5  # no release before this step, and none after this
 WINDOW = 0.15  # in units of the step of release: how long values that are off by d or more take to leave
 LEAST_WINDOW = 10  # steps
 PACE = 1.5  # what a grows by while the steps grow e-fold; more where the budget asks for it
-IN_THE_END = 4.0  # a, whatever the step of release and the budget
+IN_THE_END = 4.0  # a, whatever the step of release and the budget; a little less in fits below 100 steps
 LET_GO = 0.9  # of d/a: what was found and is off by less is found no longer
-LEVELS = 256
 LEVEL_SCALE = 4.0  # of log(p) in what the bound is multiplied by
 LEAST_COUNT = 0.1  # of the mean count of a level: one at which nothing was found is not impossible
 THROWN = 0.7  # where u or v has arrived when its value has left: u² near ½
@@ -176,8 +176,8 @@ def _by_level(y: Tensor, found: Tensor) -> Tensor:
     p is the density of the corruption found at that level over that of corruption of any value alike. Where residuals
     have a Laplace distribution, how far off a value has to be to be as likely corrupted as not falls with log(p).
     """
-    level = (y * (LEVELS - 1)).round_().long()
-    counts = torch.bincount(level[found], minlength=LEVELS).to(y.dtype)
+    levels = level(y)
+    counts = torch.bincount(levels[found], minlength=LEVELS).to(y.dtype)
     mean = counts.mean()
     p = (counts + LEAST_COUNT * mean + 1) / ((1 + LEAST_COUNT) * mean + 1)
-    return (1 - p.log() / LEVEL_SCALE).clamp_(min=1 / 4)[level]
+    return (1 - p.log() / LEVEL_SCALE).clamp_(min=1 / 4)[levels]
