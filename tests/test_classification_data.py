@@ -168,7 +168,7 @@ def test_data_that_is_fetched_comes_after_its_progress(tmp_path, served, monkeyp
     monkeypatch.setitem(sources.LAYOUTS, "cifar10", layout)
     monkeypatch.setattr(cifar, "find", lambda cache, layout: None)
     monkeypatch.setattr(cifar, "load", lambda folder, layout: (folder, layout))
-    seen, (folder, loaded) = exhausted(sources.load("cifar10", fetch=True, size=32, test_fraction=0.0, seed=0))
+    seen, (folder, loaded) = exhausted(sources.load("cifar10", fetch=True, test_fraction=0.0, seed=0))
     assert seen[-1][0] == seen[-1][1] > 300_000
     assert (folder / "file").exists()
     assert loaded is layout
@@ -274,7 +274,9 @@ def test_a_folder_per_class_is_read(tmp_path):
     for name in ("config.json", "labels.npz", "curves.png"):  # a run is no class
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / name).touch()
-    data = image_folder.load(image_folder.list_folder(tmp_path), side=16, test_fraction=0.25, seed=0)
+    data = image_folder.load(image_folder.list_folder(tmp_path), test_fraction=0.25, seed=0)
+    assert data.images.size == 0  # not read so far
+    data = image_folder.with_images(data, 16)
     assert data.classes == ("cats", "dogs")
     assert data.images.shape == (6, 3, 16, 16)
     assert sorted(data.test_labels) == [0, 1]
@@ -290,7 +292,7 @@ def test_a_csv_lists_images_beside_it_with_or_without_a_heading(tmp_path):
         lines.append(f"{k}.png,{'ab'[k % 2]}")
     for heading in ([], ["path,label"], ["filename,class"]):
         (tmp_path / "list.csv").write_text("\n".join(heading + lines))
-        data = image_folder.load(image_folder.list_csv(tmp_path / "list.csv"), 8, 0.0, 0)
+        data = image_folder.load(image_folder.list_csv(tmp_path / "list.csv"), 0.0, 0)
         assert data.given.tolist() == [0, 1, 0, 1]
         assert data.paths[2] == tmp_path / "2.png"
         assert len(data.test_labels) == 0
@@ -305,7 +307,7 @@ def test_a_missing_image_does_not_change_what_a_heading_is(tmp_path):
         listed = image_folder.list_csv(tmp_path / "list.csv")
         assert [path.name for path, _ in listed] == ["0.png", "1.png", "2.png", "3.png"]
         with pytest.raises(DataError, match=r"0\.png cannot be read"):
-            image_folder.load(listed, 8, 0.0, 0)
+            image_folder.with_images(image_folder.load(listed, 0.0, 0), 8)
     (tmp_path / "list.csv").write_text("1.png,label\n2.png,label\n")
     assert len(image_folder.list_csv(tmp_path / "list.csv")) == 2
 
@@ -325,19 +327,19 @@ def test_what_cannot_be_trained_on_is_refused_in_a_sentence(tmp_path):
     for k in range(3):
         image(tmp_path / "a" / f"{k}.png", (0, 0, 0))
     with pytest.raises(DataError, match="one class, 'a'"):
-        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.load(image_folder.list_folder(tmp_path), 0.1, 0)
     image(tmp_path / "b" / "only.png", (0, 0, 0))
     with pytest.raises(DataError, match="Class 'b' has a single image"):
-        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.load(image_folder.list_folder(tmp_path), 0.1, 0)
     (tmp_path / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(DataError, match=r"broken.png cannot be read"):
-        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.with_images(image_folder.load(image_folder.list_folder(tmp_path), 0.1, 0), 8)
     for k in range(11):
         (tmp_path / "a" / f"torn{k:02}.png").write_bytes(b"\x89PNG")
     with pytest.raises(
         DataError, match=r"12 images cannot be read, .*torn00.png, .*torn09.png and 2 more: mend them or"
     ):
-        image_folder.load(image_folder.list_folder(tmp_path), 8, 0.1, 0)
+        image_folder.with_images(image_folder.load(image_folder.list_folder(tmp_path), 0.1, 0), 8)
     (tmp_path / "list.csv").write_text("a/0.png,x\nonly one cell\n")
     with pytest.raises(DataError, match=r"list.csv, line 2"):
         image_folder.list_csv(tmp_path / "list.csv")
@@ -376,7 +378,7 @@ def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(tmp_path):
         image(tmp_path / f"{name}.png", (0, 0, 0))
     (tmp_path / "cat" / "2.png").symlink_to("gone.png")
     with pytest.raises(DataError, match=r"cat/2\.png cannot be read \(no such file or directory\)"):
-        exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+        image_folder.with_images(exhausted(sources.load(str(tmp_path), fetch=False, test_fraction=0.0, seed=0))[1], 16)
     with pytest.raises(DataError, match=r"cat/2\.png cannot be read"):
         image_folder.check_there(path for path, _ in image_folder.list_folder(tmp_path))
 
@@ -386,7 +388,7 @@ def test_one_note_says_how_many_files_of_which_kinds_are_left_out(tmp_path):
         image(tmp_path / name, (0, 0, 0))
     for name in ("cat/2.HEIC", "dog/deep/2.heic", "dog/notes.txt", "dog/README", "dog/.hidden"):
         (tmp_path / name).touch()
-    said, data = exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    said, data = exhausted(sources.load(str(tmp_path), fetch=False, test_fraction=0.0, seed=0))
     assert len(data.given) == 4
     (note,) = said
     assert note.startswith("4 files are left out, of no kind that is read (2 .heic, 1 ")
@@ -399,12 +401,12 @@ def test_images_that_lie_in_no_class_folder_are_counted_in_the_note(tmp_path):
     for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png", "2.png", ".3.png"):
         image(tmp_path / name, (0, 0, 0))
     (tmp_path / "README").touch()
-    (said,), data = exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    (said,), data = exhausted(sources.load(str(tmp_path), fetch=False, test_fraction=0.0, seed=0))
     assert len(data.given) == 4
     assert said == "1 image lies in no class folder and is left out: move what belongs to a class."
     image(tmp_path / "3.jpg", (0, 0, 0))
     (tmp_path / "cat" / "4.heic").touch()
-    (said,), _ = exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+    (said,), _ = exhausted(sources.load(str(tmp_path), fetch=False, test_fraction=0.0, seed=0))
     assert said.startswith("1 file is left out, of no kind that is read (1 .heic): ")
     assert " 2 images lie in no class folder and are left out: " in said
 
@@ -422,7 +424,7 @@ def test_a_closed_folder_is_not_passed_over(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.scandir", scandir)
     with pytest.raises(DataError, match=r"/closed cannot be looked into \(permission denied\)"):
-        exhausted(sources.load(str(tmp_path), fetch=False, size=16, test_fraction=0.0, seed=0))
+        exhausted(sources.load(str(tmp_path), fetch=False, test_fraction=0.0, seed=0))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import started, status
+from command_line import listing, started, status
 from PIL import Image
 from test_classification_data import human_file, write_cifar10, write_cifar100
 
@@ -331,6 +331,8 @@ def test_every_round_of_corrections_has_names_of_its_own():
         job = replace(job, out=Path("runs", train[-1]), corrections=tuple(Path("Downloads", f.name) for f in files))
     assert [path.name for path in job.corrections] == ["corrections.csv", "corrections-2.csv", "corrections-3.csv"]
     assert out == ["AGAIN", "AGAIN-2", "AGAIN-3"]
+    for numbered in ("corrections (1).csv", "corrections(2).csv"):  # as a browser saves what is there already
+        assert next_round.saved_as(replace(job, corrections=(Path(numbered),))) == "corrections-2.csv"
     copied = next_round.commands(replace(job, data="CORRECTED"), data)[1]
     assert copied.endswith("--out CORRECTED-2")
 
@@ -402,6 +404,28 @@ def test_a_second_ctrl_c_leaves_at_once(dirty, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "stopped after 1 of 3 epochs: go on with --resume\n"
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "summary.json", "labels.html", "labels_files/photo.png", "labels.npz"])
+def test_a_run_replaces_nothing_that_is_not_its_own(dirty, tmp_path, name, capsys):
+    own = tmp_path / "mine" / name
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"of its owner")
+    before = listing(tmp_path / "mine")
+    assert status("classify", "--data", dirty, "--out", tmp_path / "mine", *SMALL) == 1
+    complaint = f"/{name.split('/')[0]} is there, and of no run: choose another --out, a new folder.\n"
+    assert capsys.readouterr().err.endswith(complaint)
+    assert listing(tmp_path / "mine") == before
+    assert status("classify", "--data", dirty, "--out", dirty / ".." / dirty.name, *SMALL) == 1
+    assert "is the data, to which nothing is added" in capsys.readouterr().err
+
+
+def test_images_that_are_not_asked_for_are_not_read(dirty, tmp_path, capsys):
+    (dirty / "red" / "zzz.png").write_bytes(b"\x89PNG damaged")
+    command = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL)
+    assert status(*command, "--out", tmp_path / "all") == 1
+    assert "zzz.png cannot be read" in capsys.readouterr().err
+    assert status(*command, "--out", tmp_path / "some", "--images", 20) == 0
+
+
 def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     run = tmp_path / "run"
     arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
@@ -422,6 +446,19 @@ def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     assert status(*arguments, "--resume") == 1
     assert "damaged" in capsys.readouterr().err
     assert (run / "checkpoint.pt").read_bytes() == before
+
+
+def test_predict_replaces_nothing_of_the_run_and_names_what_the_system_does_not_let_it_see(tmp_path, dirty, capsys):
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL) == 0
+    before = listing(run)
+    assert status("predict", run, dirty, "--csv", run / "labels.csv") == 1
+    assert "labels.csv is an input of the same command" in capsys.readouterr().err
+    assert listing(run) == before
+    assert status("predict", run, "x" * 300 + ".png", dirty / "red" / "red9.png") == 1
+    said = capsys.readouterr()
+    assert "(file name too long)" in said.err
+    assert "red9.png  " in said.out
 
 
 def test_predict_refuses_what_is_no_run_or_no_image(tmp_path, dirty, capsys):

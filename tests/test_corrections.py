@@ -311,6 +311,25 @@ def test_an_empty_folder_is_filled(animals):
     assert len(list((animals / "new").rglob("*.png"))) == 6
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_goes_where_a_link_leads(animals, there):
+    saved(animals / "c.csv", "photos/cat/a.png,cat,change,dog")
+    if there:
+        (animals / "elsewhere").mkdir()
+    (animals / "link").symlink_to("elsewhere")
+    assert status("relabel", "photos", "c.csv", "--out", "link", "--quiet") == 0
+    assert (animals / "elsewhere" / "dog" / "a_from_cat.png").exists()
+    assert (animals / "link").is_symlink()
+
+
+def test_a_disk_of_its_own_is_no_new_folder(animals, monkeypatch, capsys):
+    saved(animals / "c.csv", "photos/cat/a.png,cat,change,dog")
+    (animals / "disk").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == "disk")
+    assert status("relabel", "photos", "c.csv", "--out", "disk") == 1
+    assert capsys.readouterr().err == "dipsop: disk is a disk of its own: name a new folder on it as --out.\n"
+
+
 def test_a_relabel_that_is_stopped_or_fails_leaves_nothing(animals, monkeypatch):
     job = relabel.RelabelJob(data=animals / "photos", corrections=(saved(animals / "c.csv"),), out=animals / "new")
     before = listing(animals)

@@ -73,7 +73,7 @@ def test_cleanlab_has_a_line_per_sample_in_the_order_of_the_data(run, tmp_path):
 def test_cleanlab_has_an_image_that_is_listed_twice_in_both_its_places():
     samples = [("a", "cat"), ("b", "cat"), ("a", "dog"), ("c", "dog"), ("b", "cat")]
     ranked = [samples[k] for k in (4, 2, 0, 3, 1)]
-    rows = [{"rank": str(rank), "sample": name, "given_label": label, "suggested_label": "cat"}
+    rows = [{"rank": str(rank), "sample": name, "given_label": label, "suggested_label": "cat", "wrong": "no"}
             for rank, (name, label) in enumerate(ranked, 1)]  # fmt: skip
     columns = issues.cleanlab(rows, samples)
     assert list(zip(columns["sample"], columns["given_label"], strict=True)) == samples
@@ -84,7 +84,6 @@ def test_cleanlab_has_an_image_that_is_listed_twice_in_both_its_places():
 
 def test_what_the_list_calls_wrong_is_an_issue():
     row = {"given_label": "cat", "suggested_label": "dog"}
-    assert issues.is_issue(row)
     assert not issues.is_issue(row | {"wrong": "no"})
     assert issues.is_issue(row | {"suggested_label": "cat", "wrong": "yes"})
 
@@ -223,6 +222,28 @@ def test_a_list_that_a_spreadsheet_saved_anew_is_read(tmp_path):
     (tmp_path / "labels.csv").write_bytes(b"\xef\xbb\xbf" + written.replace(b"\n", b"\r\n"))
     (row,) = run_folder.load_suspects(tmp_path)
     assert (row["rank"], row["wrong"]) == ("1", "yes")
+
+
+@pytest.mark.parametrize("to", ["cleanlab", "label-studio", "fiftyone"])
+def test_a_list_whose_numbers_a_person_changed_is_said_by_its_entry(run, tmp_path, capsys, to):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "labels.csv"
+    written = path.read_text()
+    out = tmp_path / {"cleanlab": "a.csv", "label-studio": "a.json", "fiftyone": "folder"}[to]
+    for before, after in (("\n2,", "\n2.0,"), ("\n2,", "\n,")):
+        path.write_text(written.replace(before, after, 1))
+        assert status("export", tmp_path / "run", "--to", to, "--out", out) == 1
+        assert "labels.csv, entry 2 has no number where there was one: restore it." in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_class_that_a_person_made_up_is_said(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "labels.csv"
+    path.write_text(path.read_text().replace(",red,", ",green,", 1))
+    assert status("export", tmp_path / "run", "--to", "fiftyone", "--out", tmp_path / "folder") == 1
+    assert "green is no class of the run" in capsys.readouterr().err
+    assert not (tmp_path / "folder").exists()
 
 
 def test_a_list_that_is_missing_or_damaged_is_said(tmp_path, capsys):
@@ -370,4 +391,4 @@ def test_the_exported_score_is_from_0_to_1():
     assert issues.label_score({"rank": "1"}, 1) == 0
     with pytest.raises(DipsopError):
         issues.fiftyone([{"rank": "1", "sample": "gone.png", "given_label": "a", "suggested_label": "a",
-                          "given_probability": "1", "score": "0"}], ["a"])  # fmt: skip
+                          "given_probability": "1", "score": "0", "wrong": "no"}], ["a"])  # fmt: skip

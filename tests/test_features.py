@@ -292,6 +292,23 @@ def test_without_the_extra_a_sentence_names_it(dirty, tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize(
+    "asked", [("--dtype", "float32"), ("--shares", 1), ("--method", "sop+"), ("--network", "fast")]
+)
+def test_that_images_of_ones_own_are_not_judged_by_imagenet_is_said_unless_asked_for(
+    dirty,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    capsys,
+    asked,
+):
+    monkeypatch.setattr(features, "PACKAGES", ())
+    run = tmp_path / "run"
+    assert status("classify", "--data", dirty, "--out", run, "--size", 16, "--batch", 16, "--epochs", 1, *asked) == 0
+    assert ("note: the network is trained from scratch, as" in capsys.readouterr().err) == (asked[0] != "--network")
+    assert run_folder.load_config(run)["recipe"] == "fast"
+
+
+@pytest.mark.parametrize(
     ("option", "arguments"),
     [
         ("--recipe", ("--recipe", "sop")),

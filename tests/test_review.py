@@ -122,7 +122,9 @@ def test_another_list_is_another_run(tmp_path):
     for seed in (0, 0, 1):
         review.write(tmp_path, listed(data, seed), data, "data")
         names.append(content(tmp_path / "labels.html")[0]["run"])
-    assert names[0] == names[1] != names[2]
+    review.write(tmp_path, listed(data, 0), data, "data", ("dipsop classify --device cpu",), "corrections-2.csv")
+    names.append(content(tmp_path / "labels.html")[0]["run"])
+    assert names[0] == names[1] == names[3] != names[2]
 
 
 @pytest.fixture
@@ -261,6 +263,38 @@ def test_a_large_list_of_many_classes_turns_its_pages(browser, tmp_path, monkeyp
     assert page.get_attribute(".tile >> nth=0", "data-state") == "change"
     assert page.text_content(".tile >> nth=0 >> .mark") == "class 17"
     assert page.locator("#pairs li").count() > 20
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_keys_decide_after_a_filter_was_chosen_by_pointer_and_stay_with_it_by_key(browser, tmp_path):
+    data = coloured(40, classes=("cat", "dog", "cow"))
+    page = opened(browser, tmp_path, data)
+    page.click("#state")
+    page.keyboard.press("Escape")
+    page.evaluate("dispatchEvent(new PointerEvent('pointerdown'))")
+    page.evaluate("document.querySelector('#state').focus()")
+    page.select_option("#state", "open")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    pressed(page, "k")
+    assert page.text_content("#count").startswith("1 of 40")
+    page.focus("#given")
+    page.keyboard.press("ArrowDown")
+    assert page.input_value("#given") == "0"
+    assert page.evaluate("document.activeElement.id") == "given"
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_arrows_pass_by_other_classes_and_enter_decides(browser, tmp_path):
+    page = opened(browser, tmp_path, coloured(24, classes=tuple(f"class {k}" for k in range(12))))
+    page.focus("#others")
+    for _ in range(12):
+        page.keyboard.press("ArrowDown")
+    assert page.text_content("#count").startswith("0 of 24")
+    page.keyboard.press("Enter")
+    assert page.text_content(".tile >> nth=0 >> .mark") == "class 11"
+    assert page.text_content("#count").startswith("1 of 24")
     assert page.complaints == []
 
 

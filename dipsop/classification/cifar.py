@@ -77,9 +77,13 @@ CIFAR100 = Layout(
 
 
 def find(folder: Path, layout: Layout) -> Path | None:
-    """Return the folder with the files, which may be the given one or lie in it; None where there is none."""
+    """Return the folder with the files, which may be the given one or lie in it; None where there is none.
+
+    A person's own images may have a file `train` beside them, but hardly one with the names of the classes, too.
+    """
+    of_both = ((layout.python_train[0], layout.python_names[0]), (layout.binary_train[0], layout.binary_names))
     for candidate in (folder, folder / layout.python_folder, folder / layout.binary_folder):
-        if (candidate / layout.python_train[0]).is_file() or (candidate / layout.binary_train[0]).is_file():
+        if any(all((candidate / name).is_file() for name in names) for names in of_both):
             return candidate
     return None
 

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -160,14 +161,12 @@ def _is_heading(path: Path, label: str) -> bool:
     return not path.exists() and (path.suffix.lower() not in SUFFIXES or label == "label")
 
 
-def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> Dataset:
-    """Read the images, each resized so that it covers side × side, and cut to its middle.
+def load(listed: Listed, test_fraction: float, seed: int) -> Dataset:
+    """Return the images as paths, whose files have not been read, and their labels.
 
     Parameters
     ----------
     listed : list of (path, class name)
-    side : int or None
-        Pixels; None leaves the files unread.
     test_fraction : float in [0, 1)
         Share of every class that is set aside; its labels are as dirty as the others.
     seed : int
@@ -176,7 +175,7 @@ def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> D
     Raises
     ------
     DataError
-        An image cannot be read, or a class has a single one, or there is one class.
+        A class has a single image, or there is one class.
     """
     classes = tuple(sorted({name for _, name in listed}))
     number = {name: k for k, name in enumerate(classes)}
@@ -187,7 +186,7 @@ def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> D
     if counts.min() < 2:
         lonely = classes[int(counts.argmin())]
         raise DataError(f"Class {lonely!r} has a single image: give it more, or leave the class out.")
-    images = read([path for path, _ in listed], side) if side else np.empty((len(listed), 3, 0, 0), np.uint8)
+    images = np.empty((len(listed), 3, 0, 0), np.uint8)
     random = np.random.default_rng(seed)
     aside = np.zeros(len(labels), bool)
     for k in range(len(classes)):
@@ -199,8 +198,18 @@ def load(listed: Listed, side: int | None, test_fraction: float, seed: int) -> D
     return Dataset(images[~aside], labels[~aside], None, classes, images[aside], labels[aside], paths, test_paths)
 
 
+def with_images(data: Dataset, side: int) -> Dataset:
+    """Return the data with its files read, for training and for testing; DataError as `read`."""
+    paths, test_paths = data.paths or (), data.test_paths or ()
+    images = read([*paths, *test_paths], side)
+    return replace(data, images=images[: len(paths)], test_images=images[len(paths) :])
+
+
 def read(paths: Sequence[Path], side: int) -> Images:
-    """Read images as uint8 (N, 3, side, side), upright, in sRGB order; DataError names those that cannot be read."""
+    """Read images as uint8 (N, 3, side, side), upright, in sRGB order; DataError names those that cannot be read.
+
+    Each is resized so that it covers side × side, and cut to its middle.
+    """
     out = np.empty((len(paths), 3, side, side), np.uint8)
     unreadable = Unreadable()
     for k, path in enumerate(paths):
@@ -237,7 +246,7 @@ class Unreadable:
     def refuse(self) -> None:
         """Raise a DataError that names what was noted, if anything was."""
         if (count := len(self._errors)) > 1:
-            some = ", ".join(shown(path) for path in list(self._errors)[:MOST_NAMED])
+            some = ", ".join(shown(path) for path in sorted(self._errors)[:MOST_NAMED])
             more = f" and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
             raise DataError(f"{count} images cannot be read, {some}{more}: mend them or leave them out.")
         for alone in self._errors.values():

@@ -29,8 +29,8 @@ Row = dict[str, str]  # a line of labels.csv
 
 
 def is_issue(row: Row) -> bool:
-    """Whether a label counts as wrong: as the list says, or, where it does not say, if another is suggested."""
-    return row["wrong"] == "yes" if "wrong" in row else row["given_label"] != row["suggested_label"]
+    """Whether a label counts as wrong."""
+    return row["wrong"] == "yes"
 
 
 def label_score(row: Row, of: int) -> float:
@@ -137,8 +137,10 @@ def serving_label_studio(rows: Sequence[Row]) -> str:
 
 
 def fiftyone(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return what is in labels.json and in data.json."""
+    """Return what is in labels.json and in data.json; DataError where a given label is no class."""
     number = {name: k for k, name in enumerate(classes)}
+    if unknown := [row["given_label"] for row in rows if row["given_label"] not in number]:
+        raise DataError(f"{printable(unknown[0])} is no class of the run: restore its labels.csv, or train anew.")
     labels = {
         f"{int(row['rank']):06d}": {
             "label": number[row["given_label"]],

@@ -109,8 +109,9 @@ def _content(
         "score": [round(one.score, 4) for one in listed],
         "probability": [round(one.probability, 4) for one in listed],
     }
-    # What was decided is kept under the name of this very list.
-    return content | {"run": hashlib.sha256(as_json(content).encode()).hexdigest()[:16]}
+    # What was decided is kept under the name of this very list, wherever it lies and whatever else the page says.
+    of_list = {key: content[key] for key in ("data", "classes", "samples", "given")}
+    return content | {"run": hashlib.sha256(as_json(of_list).encode()).hexdigest()[:16]}
 
 
 def _way_home(folder: Path) -> str | None:

@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from dipsop.checkpoint import load_state, save_state
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.report import COLUMNS, Suspect, as_csv
+from dipsop.classification.review import BESIDE, PAGE
 from dipsop.classification.trainer import Epoch
 from dipsop.errors import DataError
 from dipsop.files import csv_bytes, exists, make_folder, reason, save_figure, save_json, shown, write_atomically
 
 CONFIG, LABELS, CHECKPOINT, METRICS = "config.json", "labels.npz", "checkpoint.pt", "metrics.csv"
 CURVES, SUSPECTS, SUMMARY, FEATURES = "curves.png", "labels.csv", "summary.json", "features.npz"
-FILES = (CONFIG, LABELS, CHECKPOINT, METRICS, CURVES, SUSPECTS, SUMMARY, FEATURES)
+FILES = (CONFIG, LABELS, CHECKPOINT, METRICS, CURVES, SUSPECTS, SUMMARY, FEATURES, PAGE)
 
 
 def is_begun(folder: Path) -> bool:
@@ -43,6 +44,28 @@ def is_begun(folder: Path) -> bool:
         return exists(folder / CONFIG)
     except OSError as error:
         raise DataError(f"{shown(folder)} cannot be looked into ({reason(error)}): choose another --out.") from None
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder in which a new run would replace what is not its own.
+
+    What a run leaves that ended before it had begun is: features of the same images, and labels.
+
+    Raises
+    ------
+    DataError
+        Names what is there.
+    """
+    for name in (*FILES, BESIDE):
+        if name != FEATURES and exists(folder / name) and not (name == LABELS and _is_labels(folder)):
+            raise DataError(f"{shown(folder / name)} is there, and of no run: choose another --out, a new folder.")
+
+
+def _is_labels(folder: Path) -> bool:
+    try:
+        return bool(_load_labels(folder))
+    except DataError:
+        return False
 
 
 def begin(folder: Path, config: dict[str, Any], data: Dataset) -> None:
@@ -173,6 +196,11 @@ def load_suspects(folder: Path) -> list[dict[str, str]]:
         rows = []
     if not rows or any(set(COLUMNS) - row.keys() or None in row.values() for row in rows):
         raise DataError(f"{shown(path)} is damaged: train anew.")
+    for number, row in enumerate(rows, 1):
+        try:
+            int(row["rank"]), float(row["score"]), float(row["given_probability"])
+        except ValueError:
+            raise DataError(f"{shown(path)}, entry {number} has no number where there was one: restore it.") from None
     return rows
 
 

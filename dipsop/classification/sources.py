@@ -28,8 +28,8 @@ def is_cifar(name: str) -> bool:
         return False
 
 
-def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed: int) -> Loading:
-    """Read the data, whichever form it has.
+def load(name: str, *, fetch: bool, test_fraction: float, seed: int) -> Loading:
+    """Read the data, whichever form it has; of a person's own images the labels alone (image_folder.with_images).
 
     Parameters
     ----------
@@ -37,10 +37,8 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
         Of a folder, a CSV of path,label, or cifar10 or cifar100 for those in the cache.
     fetch : bool
         Fetch these two where they are not.
-    size : int or None
-        Side in pixels of images that are not CIFAR's; None leaves their files unread.
     test_fraction : float in [0, 1)
-        Share of these that is set aside, drawn by the seed.
+        Share of images that are not CIFAR's that is set aside, drawn by the seed.
     seed : int
 
     Yields
@@ -65,7 +63,7 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
             there = yield from _in_cache(LAYOUTS[name], fetch)
             return cifar.load(there, LAYOUTS[name])
         if path.is_file():
-            return image_folder.load(image_folder.list_csv(path), size, test_fraction, seed)
+            return image_folder.load(image_folder.list_csv(path), test_fraction, seed)
         if not path.is_dir():
             raise DataError(f"{shown(path)} does not exist: name a folder, a CSV of path,label, cifar10 or cifar100.")
         for layout in LAYOUTS.values():
@@ -75,7 +73,7 @@ def load(name: str, *, fetch: bool, size: int | None, test_fraction: float, seed
         listed = image_folder.list_folder(path, left_out)
         if note := image_folder.note_on(left_out):
             yield note
-        return image_folder.load(listed, size, test_fraction, seed)
+        return image_folder.load(listed, test_fraction, seed)
     except OSError as error:
         at = shown(Path(error.filename or name))
         raise DataError(f"{at} cannot be looked into ({reason(error)}): open it, or name other data.") from None

@@ -231,4 +231,4 @@ def _chosen(
         return "pretrained"
     if features is not None and not (recipe or network or scratch):
         return "pretrained"
-    return recipe or (DEFAULT if network or scratch else None)
+    return recipe or (DEFAULT if network else None)

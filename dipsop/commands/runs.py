@@ -11,7 +11,7 @@ import typer
 
 from dipsop.classification.config import ExportFormat
 from dipsop.commands.options import NONE, OFF, Device, Quiet
-from dipsop.files import check_suffix, csv_bytes, printable, shown, write_atomically
+from dipsop.files import check_apart, check_suffix, csv_bytes, printable, shown, write_atomically
 
 if TYPE_CHECKING:
     from dipsop.jobs.predict import Prediction
@@ -38,10 +38,12 @@ def predict(
         if as_json:
             raise typer.BadParameter("It goes without --csv, which prints nothing.", param_hint="--json")
         check_suffix(table, (".csv",))
+    from dipsop.classification import run_folder
     from dipsop.commands.stopping import Stopping
     from dipsop.jobs import predict
     from dipsop.jobs.events import Noted
 
+    check_apart([run / name for name in run_folder.FILES], [table])
     found, failed = [], False
     with Stopping() as stopping:
         job = predict.PredictJob(run=run, images=tuple(images), top=top, device=device)

@@ -12,14 +12,23 @@ import torch
 import torch.distributed as dist
 
 from dipsop import __version__
-from dipsop.classification import corrections, features, label_noise, review, run_folder, sources, suspects
+from dipsop.classification import (
+    corrections,
+    features,
+    image_folder,
+    label_noise,
+    review,
+    run_folder,
+    sources,
+    suspects,
+)
 from dipsop.classification.config import SIDE, TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import Process, in_turn, process
 from dipsop.classification.trainer import Epoch, Step, Trainer
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
-from dipsop.files import save_json, shown
+from dipsop.files import identity, save_json, shown
 from dipsop.jobs import next_round, settings
 from dipsop.jobs.events import (
     Advice,
@@ -39,6 +48,11 @@ from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
 
 SECONDS_BETWEEN_CURVES = 10
+UNINSTALLED = "pip install 'dipsop[features]' finds far more of the wrong labels, in less time"
+FROM_SCRATCH = (
+    "the network is trained from scratch, as torchrun, --dtype, --shares, --compile and --method sop+ ask for: without "
+    "them one that knows ImageNet finds far more of the wrong labels"
+)
 Said = TypeVar("Said")
 Result = TypeVar("Result")
 Event = Fetching | Noted | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped
@@ -118,7 +132,7 @@ def run(job: ClassifyJob, stop: Stop = never) -> Generator[Event, None, None]:
     Noted
         Where files are left out.
     Advice
-        Where the extra is missing with which a person's own images are judged far better.
+        Where a person's own images would be judged far better by the network that knows ImageNet.
     Looking
         While features of images are made.
     Begun
@@ -149,15 +163,20 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     begun = run_folder.is_begun(job.out)
     if begun and not job.resume:
         raise DataError(f"{shown(job.out)} holds a run already: go on with it by --resume, or choose another --out.")
+    if not begun:
+        if identity(job.out) == identity(Path(job.data)):
+            raise DataError(f"{shown(job.out)} is the data, to which nothing is added: choose another --out.")
+        run_folder.check_free(job.out)
     recipe = settings.recipe(job, begun, me.world)
     if recipe == "pretrained" and me.world > 1:
         raise DataError("Features are made by one process: leave torchrun out, or choose --network fast.")
-    if recipe == "fast" and job.recipe is None and not sources.is_cifar(job.data) and not features.installed():
-        yield Advice("pip install 'dipsop[features]' finds far more of the wrong labels, in less time")
+    advised = recipe == "fast" and not (job.recipe or begun or sources.is_cifar(job.data))
     job = replace(job, recipe=recipe)
     start = time.monotonic()
     pictures = data = yield from _data(job, me)
     loading = time.monotonic() - start
+    if advised:
+        yield Advice(FROM_SCRATCH if features.installed() else UNINSTALLED)
     config = settings.settled(job, recipe, data, me.world)
     side = seen_at = data.images.shape[-1]
     if recipe == "pretrained":
@@ -189,13 +208,15 @@ def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
     """Read the data, make it noisy where asked for, and correct it."""
     for path in job.corrections:
         corrections.read(path)  # what is wrong with it is said before the images are read
-    size = None if job.recipe == "pretrained" else job.size or SIDE
-    loading = sources.load(job.data, fetch=job.fetch, size=size, test_fraction=job.test_fraction, seed=job.seed)
+    loading = sources.load(job.data, fetch=job.fetch, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
         data = yield from _telling(loading, lambda said: Noted(said) if isinstance(said, str) else Fetching(*said))
     data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
     # A decision may be on an image that is left out now.
-    return sources.some(corrections.apply(data, job.corrections), job.images)
+    data = sources.some(corrections.apply(data, job.corrections), job.images)
+    # "pretrained" reads images as it looks at them.
+    unread = data.paths is not None and job.recipe != "pretrained"
+    return image_folder.with_images(data, job.size or SIDE) if unread else data
 
 
 def _about(

@@ -69,8 +69,8 @@ def _options(job: "ClassifyJob") -> list[str]:
 
 
 def _next(stem: str, suffix: str, taken: Iterable[str]) -> str:
-    """The first of a.csv, a-2.csv, a-3.csv, … after all that are taken."""
-    pattern = re.compile(rf"{re.escape(stem)}(?:-(\d+))?{re.escape(suffix)}")
+    """The first of a.csv, a-2.csv, a-3.csv, … after all that are taken, be it as a (1).csv, as a browser saves it."""
+    pattern = re.compile(rf"{re.escape(stem)}(?:-(\d+))?(?: ?\(\d+\))?{re.escape(suffix)}")
     numbers = [int(match[1] or 1) for name in taken if (match := pattern.fullmatch(name))]
     number = max(numbers, default=0) + 1
     return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"

@@ -1,5 +1,6 @@
 """What a trained model sees in images."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def run(job: PredictJob, stop: Stop = never) -> Iterator[Noted | Prediction | Un
 
 def _below(named: Path, left_out: Counter[str]) -> list[Path]:
     """The images that a path names: itself, or those below a folder."""
-    if not named.is_dir():
+    if not os.path.isdir(named):  # Path's raises where the system does not let one look; reading says why
         return [named]
     try:
         found = image_folder.images_below(named, left_out)

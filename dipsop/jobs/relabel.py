@@ -117,6 +117,8 @@ def _check_free(out: Path, data: Path) -> None:
         raise DataError(f"{shown(out)} cannot be looked into ({reason(error)}): choose another --out.") from None
     if there or not out.name:
         raise DataError(f"{shown(out)} is there already: choose another --out.")
+    if os.path.ismount(out):
+        raise DataError(f"{shown(out)} is a disk of its own: name a new folder on it as --out.")
     if data.is_dir() and Path(os.path.realpath(data)) in Path(os.path.realpath(out)).parents:
         raise DataError(f"{shown(out)} lies in {shown(data)}, which stays as it is: choose another --out.")
 
@@ -161,8 +163,9 @@ def _free(target: Path, origin: str, taken: set[str]) -> Path:
 
 def _fill(job: RelabelJob, sources: list[Path], targets: list[Path], stop: Stop) -> Generator[Event, None, int]:
     """Fill a folder beside the new one, which takes its name once it is whole; returns how many files are in it."""
-    make_folder(job.out.parent)
-    start, whole = time.monotonic(), job.out.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")
+    out = Path(os.path.realpath(job.out))  # what a link leads to, on that disk
+    make_folder(out.parent)
+    start, whole = time.monotonic(), out.with_name(f".dipsop-{secrets.token_hex(8)}.tmp")
     try:
         for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
             if stop():
@@ -170,9 +173,9 @@ def _fill(job: RelabelJob, sources: list[Path], targets: list[Path], stop: Stop)
             _put(source, whole / target, job.link)
             done = (k + 1) / len(sources)
             yield Underway(done, (time.monotonic() - start) * (1 / done - 1), target.name)
-        if job.out.is_dir():
-            job.out.rmdir()  # it is empty
-        whole.rename(job.out)
+        if out.is_dir():
+            out.rmdir()  # it is empty
+        whole.rename(out)
     except OSError as error:
         at = shown(Path(error.filename or job.out))
         raise DipsopError(f"{at} could not be copied ({reason(error)}): free space, or choose another --out.") from None

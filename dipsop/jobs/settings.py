@@ -21,7 +21,10 @@ def recipe(job: "ClassifyJob", begun: bool, world: int) -> str:
         recipe = run_folder.load_config(job.out).get("recipe")
         return recipe if recipe in RECIPES else "fast"
     own = not sources.is_cifar(job.data)
-    return "pretrained" if own and world == 1 and features.installed() else "fast"
+    given = job.settings
+    from_scratch = "shares" in given or given.get("compile") or given.get("method") == "sop+"
+    from_scratch = from_scratch or given.get("dtype", "auto") != "auto" or world > 1
+    return "pretrained" if own and not from_scratch and features.installed() else "fast"
 
 
 def seen_at(job: "ClassifyJob", data: Dataset) -> int:

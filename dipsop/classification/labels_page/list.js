@@ -128,6 +128,7 @@ function drawPicture(i) {
   whole.onload = () => {
     if (view[at] !== i) return;
     image.src = url;
+    image.hidden = false;
     $("original").href = url;
   };
   whole.src = url;

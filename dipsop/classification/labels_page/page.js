@@ -1,4 +1,5 @@
 // Before anything is drawn.
+let typed = false; // whether the last thing done was by key
 function options(select, first) {
   select.replaceChildren(new Option(first, ""), ...RUN.classes.map((text, k) => new Option(text, k)));
 }
@@ -27,12 +28,20 @@ function begin() {
   $("back").onclick = () => go(at - 1);
   $("on").onclick = () => go(at + 1);
   $("save").onclick = save;
-  $("others").onchange = () => { if ($("others").value !== "") label(+$("others").value); $("others").blur(); };
-  $("filters").onchange = () => { filter(); drawPairs(); };
+  const choose = () => { if ($("others").value !== "") label(+$("others").value); };
+  $("others").onchange = () => { if (typed) return; choose(); $("others").blur(); };
+  $("others").onkeydown = (event) => { if (event.key === "Enter") choose(); }; // arrows pass by other classes
+  $("filters").onchange = () => {
+    filter();
+    drawPairs();
+    if (!typed) document.activeElement.blur(); // else k, c and s would choose in the filter, and decide nothing
+  };
   $("filters").onsubmit = (event) => event.preventDefault();
   $("filters").onreset = () => setTimeout(() => { filter(); drawPairs(); });
   $("earlier").onclick = () => turn(-1);
   $("later").onclick = () => turn(1);
+  addEventListener("pointerdown", () => { typed = false; }, true);
+  addEventListener("keydown", () => { typed = true; }, true);
   document.addEventListener("keydown", press);
   addEventListener("beforeunload", (event) => { if (unsaved && !keeps) event.preventDefault(); });
   filter();
@@ -55,6 +64,7 @@ function press(event) {
   };
   const action = digit >= 0 && digit < RUN.classes.length ? () => label(digit) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action || view.length === 0) return;
+  if (event.target === $("pairs") && event.key.startsWith("Arrow")) return; // they scroll it
   event.preventDefault();
   if (!event.repeat || event.key.startsWith("Arrow")) action(); // a key that is held decides once
 }
