@@ -146,6 +146,17 @@ def test_with_a_truth_the_image_is_taken_as_it_is(tmp_path: Path, capsys: pytest
     assert json.loads((tmp_path / "psnr_vs_iteration.json").read_text())["methods"]["DIP-l2"]["curve"]["step"] == [1]
 
 
+def test_a_picture_that_memory_does_not_hold_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = tmp_path / "clean.png"
+    Image.fromarray(np.zeros((1000, 1000, 3), np.uint8)).save(clean)
+    monkeypatch.setattr("dipsop.jobs.memory.free", lambda: 3 << 30)
+    assert status("demo", "--image", clean, "--out", tmp_path / "made", "--device", "cpu") == 1
+    assert "needs 3.3 GiB of memory and 3.0 GiB can be taken: close other programs" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
 def test_bad_input_is_named_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("demo", "--truth", "clean.png") == 2
     assert "--truth" in capsys.readouterr().err

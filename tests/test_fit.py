@@ -264,6 +264,14 @@ def test_a_time_limit_within_a_long_step_leaves_no_round_out(monkeypatch):
     assert last._fit._rounds_taken == SMALL_HELD_OUT.rounds
 
 
+def test_a_time_limit_that_passes_between_two_steps_leaves_no_round_out():
+    image, _ = random_valued(scene(), 0.3, seed=0)
+    for last in dipsop.iter_restore(image, dataclasses.replace(SMALL_HELD_OUT, steps=100_000, time_limit=0.8)):  # noqa: B007
+        time.sleep(0.3)  # as for a preview or a checkpoint
+    assert last.done < 1
+    assert last._fit._rounds_taken == SMALL_HELD_OUT.rounds
+
+
 def test_time_limit_ends_the_fit_and_schedules_follow_it():
     image, _ = random_valued(scene(), 0.3, seed=0)
     config = dataclasses.replace(SMALL_HELD_OUT, steps=100_000, time_limit=1.0)

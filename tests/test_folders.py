@@ -71,6 +71,7 @@ def test_patterns_and_single_files_go_by_their_names(album):
         "album/sub/b.tif": "out/b.tif",
     }
     assert set(places(["album/**/*.bmp"])) == {"album/sub/deep er/c ü.bmp"}
+    assert places(["album/**"]) == places(["album"])  # what lies in a folder that is matched, too, is not met twice
 
 
 def test_a_long_name_leaves_room_for_its_checkpoint_and_one_that_no_disk_takes_is_a_sentence(album, capsys):

@@ -97,6 +97,17 @@ def test_a_job_that_is_told_to_stop_writes_the_result_so_far(here):
     assert Path("out.png").exists()
 
 
+@pytest.mark.parametrize(("last", "written"), [(4, False), (5, True)])
+def test_a_stop_in_the_last_step_does_not_lose_one_of_many_that_is_finished(here, last, written):
+    taken = []
+    for event in restore.run(job(of_many=True, checkpoint=Path("state")), lambda: len(taken) == last):
+        if isinstance(event, Step):
+            taken.append(event)
+    assert isinstance(event, events.Done if written else events.Stopped)
+    assert Path("out.png").exists() == written
+    assert Path("state").exists() != written
+
+
 def test_what_cannot_be_read_raises_before_anything_is_begun(here):
     with pytest.raises(ImageError, match="does not exist"):
         next(restore.run(job(source=Path("no.png"))))

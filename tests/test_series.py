@@ -158,6 +158,18 @@ def test_a_map_among_the_pictures_is_refused_before_it_could_be_taken_for_one(
     assert not Path("out").exists()
 
 
+def test_a_map_that_a_pattern_of_the_pictures_meets_is_none_of_them(
+    card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["restore", "card/*.png", "--out", "out", "--series", "--corruption-map", card / "dead.png", *STEPS]
+    for _ in range(2):
+        assert status(*command, "--overwrite", "--quiet") == 0
+        assert where(images.load(card / "dead.png").samples > 127) == {DEAD, HOT}
+    assert sorted(path.name for path in Path("out").glob("*.png")) == [f"{k}.png" for k in range(4)]
+    assert status(*command, "--json") == 0
+    assert '"frames": 0' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("options", [[LONG], ["--corruption-map", LONG]])
 def test_a_name_that_no_disk_takes_is_a_sentence(
     card: Path, capsys: pytest.CaptureFixture[str], options: list[str]

@@ -78,11 +78,16 @@ def run(job: DemoJob, stop: Stop = never) -> Iterator[Begun | Underway | Stopped
     """
     observed, clean = pictures(job.image, job.truth, job.seed, job.kind)
     device = pick_device(job.device).type
+    configs, curves = methods(job.steps, job.seed), dict[str, Curve]()
+    if device == "cpu" and (needed := _memory(configs, observed)) > (free := memory.free()):
+        raise DipsopError(
+            f"a fit to this picture needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB can be taken: "
+            "close other programs, or give a smaller one as --image."
+        )
     record_file, plot_file = job.out / "psnr_vs_iteration.json", job.out / "psnr_vs_iteration.png"
     make_folder(job.out)
     check_suffix(record_file, (".json",))
     check_suffix(plot_file, (".png",))
-    configs, curves = methods(job.steps, job.seed), dict[str, Curve]()
     yield Begun(sum(config.steps for config in configs.values()))
     for event in _side_by_side(observed, clean, configs, device, stop):
         if isinstance(event, Underway):
@@ -102,11 +107,18 @@ def run(job: DemoJob, stop: Stop = never) -> Iterator[Begun | Underway | Stopped
     yield Done(report)
 
 
+def _memory(configs: Mapping[str, WholeImage], observed: Array) -> int:
+    """Bytes that the largest of the fits takes."""
+    return max(memory.of_fit(config, observed.size) for config in configs.values())
+
+
 def _side_by_side(
     observed: Array, clean: Array, configs: Mapping[str, WholeImage], device: str, stop: Stop
 ) -> Iterator[Underway | dict[str, Curve]]:
     """Do the fits, each in a process; yields every curve under its name as its fit ends. After a stop the rest lack."""
-    slots = worker.slots(len(configs), memory.free()) if device == "cpu" else [({}, None)]
+    slots: list[worker.Slot] = [({}, None)]
+    if device == "cpu":
+        slots = worker.slots(len(configs), memory.free(), each=max(worker.MEMORY_EACH, _memory(configs, observed)))
     with temporary_folder("dipsop-demo-") as folder:
         file = Path(folder) / "pictures.npz"
         try:

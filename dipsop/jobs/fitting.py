@@ -156,7 +156,7 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
                     saves.maybe(work.save, job.checkpoint, number, step)
             except DipsopError as error:
                 yield from _noted(work, error)
-            work.stopped = stop()
+            work.stopped = stop() and not (job.of_many and step.done >= 1)  # a piece that is finished is kept
             ends_here = work.stopped or of_all.iteration == job.last_step
             if ends_here:
                 break
@@ -208,7 +208,7 @@ def _steps_of_piece(work: Work, number: int) -> Iterator[Step]:
 
 
 def _of_all(step: Step, number: int, work: Work) -> Step:
-    """The step of a piece as one of the whole work."""
+    """The step of a piece as one of the whole work; loss and share found stay those of the piece."""
     count = len(work.canvas.pieces)
     if count == 1:
         return step

@@ -160,7 +160,8 @@ def _here(to_do: Sequence[Target], job: FolderJob, stop: Stop) -> Iterator[Progr
 
 def _outcome(target: Target, report: Mapping[str, Any]) -> Restored | Failed:
     if "error" in report:
-        return Failed(target.source, target.out, str(report["error"]))
+        more = " Or say --jobs 1, or --memory." if report["error"] == worker.KILLED else ""
+        return Failed(target.source, target.out, f"{report['error']}{more}")
     return Restored(target.source, target.out, report)
 
 

@@ -66,6 +66,15 @@ def available(device: "torch.device") -> int:
     return free()
 
 
+def of_fit(config: Config, values: int) -> int:
+    """Bytes that a fit to so many values takes, PyTorch included."""
+    return FIXED + _per_value(config) * values
+
+
+def _per_value(config: Config) -> int:
+    return PER_VALUE if isinstance(config, HeldOut) else PER_VALUE_AND_CHANNEL * config.width
+
+
 def most_pixels(
     picture: Picture, config: Config, budget: int | None, device: "torch.device", source: Path
 ) -> int | None:
@@ -76,18 +85,18 @@ def most_pixels(
     DipsopError
         Not even small pieces fit.
     """
+    remedy = "close other programs" if budget is None else "allow more by --memory"
     budget = int(SHARE * available(device)) if budget is None else budget
     height, width, channels = picture.samples.shape
     # What was read, what is written, a map of what was found, and one of them once more while it is encoded.
     whole = picture.samples_and_alpha.nbytes * 3 + picture.samples.size
-    per_value = PER_VALUE if isinstance(config, HeldOut) else PER_VALUE_AND_CHANNEL * config.width
-    piece = (budget - FIXED - whole) // (per_value * channels)
+    piece = (budget - FIXED - whole) // (_per_value(config) * channels)
     if piece >= height * width:
         return None
     if piece < SMALLEST:
-        needed = FIXED + whole + per_value * channels * SMALLEST
+        needed = whole + of_fit(config, channels * SMALLEST)
         raise DipsopError(
             f"{shown(source)} needs {needed / 2**30:.1f} GiB of memory and {budget / 2**30:.1f} GiB can be taken: "
-            "close other programs, say --memory, or scale it down."
+            f"{remedy}, or scale it down."
         )
     return int(piece)

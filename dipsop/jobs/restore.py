@@ -53,7 +53,8 @@ def run(
     Raises
     ------
     DipsopError
-        If a file or the device is not as it must be (then nothing is written), or the fit diverges.
+        If a file or the device is not as it must be (then nothing is written but, perhaps, a preview), or the fit
+        diverges.
     """
     start = time.perf_counter()
     if (count := images.page_count(job.source)) > 1:

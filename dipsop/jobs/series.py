@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipsop.errors import DipsopError, ImageError
-from dipsop.files import check_apart, make_folder, shown
+from dipsop.files import check_apart, identity, make_folder, shown
 from dipsop.jobs import folder
 from dipsop.jobs.events import Begun, DeadPixels, Done, Failed, Progress, Restored, Skipped, Stop, Underway, never
 from dipsop.jobs.folder import FolderJob
-from dipsop.jobs.targets import Target, targets
+from dipsop.jobs.targets import Target, matching, targets
 from dipsop.pictures import images
 from dipsop.pictures.masks import size
 from dipsop.pictures.picture import Picture
@@ -53,6 +53,9 @@ def run(
         cannot be written or read.
     """
     path = job.each.corruption_map or job.each.out / MAP
+    # The map of an earlier run may lie where a pattern of the pictures meets it.
+    names = [name for pattern in job.pictures for name in matching(pattern) if identity(Path(name)) != identity(path)]
+    job = replace(job, pictures=names)
     wanted = targets(job.pictures, job.each.out)
     if _is_among(path, job):
         raise DipsopError(f"{shown(path)} lies among the pictures, and would be one: choose another --corruption-map.")

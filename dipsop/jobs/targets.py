@@ -77,11 +77,8 @@ def targets(pictures: Sequence[str], out: Path) -> list[Target]:
 def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
     for name in pictures:
         path = Path(name)
-        pattern = glob.has_magic(name) and not exists(path)
-        matches = sorted(map(Path, glob.glob(name, recursive=True))) if pattern else [path]
-        if not matches:
-            raise DipsopError(f"{name} matches no file: check the pattern.")
-        among_others = (pattern or len(pictures) > 1) and not _within(path.parent, out)
+        matches = list(map(Path, matching(name)))
+        among_others = (matches != [path] or len(pictures) > 1) and not _within(path.parent, out)
         for match in matches:
             if among_others and _within(match, out):  # scans/* meets scans/clean, by this or by the shell
                 continue
@@ -89,6 +86,19 @@ def _all(pictures: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
                 yield from ((file, file.relative_to(match)) for file in _below(match, out))
             else:
                 yield match, Path(match.name)
+
+
+def matching(name: str) -> list[str]:
+    """What a pattern matches, by name, but for what lies in a folder that it matches, too, as scans/** does.
+
+    A name that is no pattern, or that of a file, is returned as it is; DipsopError where nothing matches.
+    """
+    if not glob.has_magic(name) or exists(name):
+        return [name]
+    if not (matches := sorted(glob.glob(name, recursive=True))):
+        raise DipsopError(f"{name} matches no file: check the pattern.")
+    folders = {Path(match) for match in matches if isdir(match)}
+    return [match for match in matches if folders.isdisjoint(Path(match).parents)]
 
 
 def _within(path: Path | str, folder: Path | str) -> bool:

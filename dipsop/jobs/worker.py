@@ -24,6 +24,7 @@ from dipsop.jobs.job import from_dict
 
 SECONDS_BETWEEN_LINES = 1.0
 SECONDS_BETWEEN_QUESTIONS = 0.2  # whether to stop
+KILLED = "its process was killed, most likely for lack of memory: close other programs, or scale it down."
 MEMORY_EACH = 3 << 29  # of a process: room for a photograph of 24 megapixels in pieces
 # Not -m, which puts the folder that a person works in first on the path: a queue.py there would be taken for Python's.
 BEGIN = (
@@ -122,7 +123,7 @@ def outcome(process: "subprocess.Popen[str]", hear: Callable[[dict[str, Any]], N
     if "out" in last or "error" in last:
         return last
     if process.returncode == -9:  # SIGKILL, which not every system has
-        return {"error": "its process was killed, most likely for lack of memory: say --memory or --jobs 1."}
+        return {"error": KILLED}
     why = complaints[-1].strip() if complaints else f"exit status {process.returncode}"
     return {"error": f"its process ended unexpectedly ({why})."}
 
@@ -132,7 +133,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def slots(tasks: int, memory: int, at_once: int | None = None) -> list[Slot]:
+def slots(tasks: int, memory: int, at_once: int | None = None, each: int = MEMORY_EACH) -> list[Slot]:
     """Return what the processes get that run at a time: a core each, or more where cores are left over.
 
     A step is short: two processes of one thread do more in sum than one of two.
@@ -144,8 +145,10 @@ def slots(tasks: int, memory: int, at_once: int | None = None) -> list[Slot]:
         Bytes that all of them together may take.
     at_once : int or None
         How many at most; None: as many as there are cores.
+    each : int
+        Bytes that one is to have.
     """
-    count = max(1, min(tasks, at_once or cores(), memory // MEMORY_EACH))
+    count = max(1, min(tasks, at_once or cores(), memory // each))
     return [({}, max(1, cores() // count))] * count
 
 

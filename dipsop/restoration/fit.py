@@ -233,7 +233,8 @@ def _steps(
     limit = config.time_limit or math.inf
     for taken in range(begin, config.steps):
         done = max(taken / config.steps, (time.perf_counter() - start) / limit)
-        if done >= 1 and taken > begin:
+        if done >= 1 and taken > begin:  # the time ran out between two steps
+            fit.finish()
             return
         loss = fit.step(min(done, 1.0))
         if may_ask(y.device, taken) and not math.isfinite(loss):
