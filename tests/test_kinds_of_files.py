@@ -342,6 +342,35 @@ def test_channels_that_are_no_colours_are_alpha_where_the_file_says_so_and_else_
             load(tmp_path / "a.tif", strict=True)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "planar"),
+    [(np.uint8, "contig"), (np.uint16, "contig"), (np.uint16, "separate"), (np.float32, "contig")],
+)
+def test_colours_multiplied_by_alpha_are_refused_but_where_all_is_opaque_or_invisible(tmp_path, dtype, planar):
+    most = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    samples = (np.random.default_rng(0).random((8, 9, 4)) * most).astype(dtype)
+    samples[..., 3] = most
+    samples[2:4, 3:5] = 0
+    options = {"photometric": "rgb", "planarconfig": planar, "extrasamples": ["assocalpha"]}
+    stored = samples if planar == "contig" else np.moveaxis(samples, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+    picture = load(tmp_path / "a.tif")
+    assert np.array_equal(picture.samples, samples[..., :3])
+    assert np.array_equal(picture.alpha, samples[..., 3])
+    stored[(5, 5, 3) if planar == "contig" else (3, 5, 5)] = most / 2
+    tifffile.imwrite(tmp_path / "b.tif", stored, **options)
+    with pytest.raises(ImageError, match="colours that are multiplied by their alpha"):
+        load(tmp_path / "b.tif")
+
+
+def test_a_sound_file_that_pillow_does_not_take_is_not_called_damaged(tmp_path):
+    samples = np.zeros((16, 16, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", compression="jpeg2000")
+    with pytest.raises(ImageError, match="3 channels of 8 bits, so arranged and compressed,") as refused:
+        load(tmp_path / "a.tif")
+    assert "damaged" not in str(refused.value)
+
+
 def test_signed_samples_are_refused_and_white_at_0_is_turned_round(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 9), np.int8), photometric="minisblack")
     with pytest.raises(ImageError, match="signed 8-bit samples"):

@@ -759,3 +759,4 @@ def test_the_address_to_open_is_one_that_a_browser_on_this_machine_has() -> None
     assert address_of("127.0.0.1", 7860) == "http://127.0.0.1:7860/"
     assert address_of("0.0.0.0", 1) == "http://127.0.0.1:1/"
     assert address_of("::", 1) == "http://[::1]:1/"
+    assert address_of("2001:db8::5", 1) == "http://[2001:db8::5]:1/"

@@ -104,5 +104,5 @@ def listen(host: str, port: int | None) -> socket.socket:
 
 def address_of(host: str, port: int) -> str:
     """Return what to open in a browser on this computer."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    return f"http://{here}:{port}/"
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{here}]:{port}/" if ":" in here else f"http://{here}:{port}/"

@@ -105,10 +105,11 @@ class Fit:
 
     def _finish(self, report: Mapping[str, Any]) -> None:
         record = self.job.record
-        if record is not None:
-            save_json(record, as_called(json.loads(record.read_text("utf-8")), self.called))
-        looks.show_result(self.job.out)
         notes = [self._in_words_of_its_owner(note) for note in report.get("notes", ())]
+        if record is not None:
+            called = as_called(json.loads(record.read_text("utf-8")), self.called)
+            save_json(record, called | {"result": called["result"] | {"notes": notes}})
+        looks.show_result(self.job.out)
         self.report, self.done, self.stage = {**report, "notes": notes}, 1.0, "done"
 
     def _in_words_of_its_owner(self, sentence: str) -> str:

@@ -13,6 +13,7 @@ from dipsop.errors import DipsopError, ImageError
 from dipsop.jobs.job import RestoreJob
 from dipsop.page import choices, looks
 from dipsop.page.fits import Fit, Fits
+from dipsop.pictures.kinds import RAW_SUFFIXES
 
 LAYERS = ("missed", "stay")  # what the brush makes
 TAKEN_HOME = ("out", "corruption_map", "record", "mask", "protect")  # parts of a job that its owner can have
@@ -64,8 +65,9 @@ class Item:
 
     @property
     def source(self) -> Path:
-        """The file that came in."""
-        return self.folder / "source"
+        """The file that came in; a camera's raw file is told from a TIFF by its suffix."""
+        suffix = Path(self.name).suffix.lower()
+        return self.folder / f"source{suffix if suffix in RAW_SUFFIXES else ''}"
 
     def layer(self, name: str) -> Path:
         """Where a layer of the brush lies, one of LAYERS; there is no file where nothing was painted."""

@@ -34,7 +34,7 @@ def read(source: Path, folder: Path) -> Picture:
     with ONE_AT_A_TIME:
         picture = images.load(source)
         samples = eight_bits(picture.samples)
-        every = int(np.ceil(np.sqrt(samples.shape[0] * samples.shape[1] / MOST_PIXELS_AT_ONCE))) or 1
+        every = int(np.ceil(np.sqrt(samples.shape[0] * samples.shape[1] / MOST_PIXELS_AT_ONCE)))
         images.save_eight_bits(folder / "first.png", first_estimate(samples[::every, ::every]), picture)
         _save_thumbnail(folder / "thumb.png", samples, picture)
     return picture

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NoReturn, Self, cast
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
 
 from dipsop.errors import ImageError
 from dipsop.pictures import exif
@@ -20,6 +21,7 @@ _DNG_VERSION = 50706
 _SENSOR = (32803, 34892)  # photometric interpretations of raw files: colour filter array, linear raw
 _OWN_CHANNELS = {0: 1, 1: 1, 2: 3}  # of the photometric interpretations grey, from white or from black, and RGB
 _REDUCED = 1  # of the bits of NewSubfileType
+_MULTIPLIED, _UNMULTIPLIED = 1, 2  # of ExtraSamples: an alpha that the colours are multiplied by, and one they are not
 
 
 class Pages:
@@ -86,6 +88,8 @@ class Pages:
             alpha = None if alpha is None else exif.turned(alpha, orientation)
         else:
             samples, alpha, profile, notes = self._eight_bits(page, profile)
+        if _MULTIPLIED in page.extrasamples and not _all_or_nothing(alpha):
+            refuse_kind("colours that are multiplied by their alpha", self._name)
         more = page.samplesperpixel - samples.shape[2] - (alpha is not None)
         if page.photometric in _OWN_CHANNELS and more > 0:
             notes = (*notes, f"{self._name} holds more channels than its colours and an alpha, they are left out.")
@@ -117,10 +121,16 @@ class Pages:
         sizes = self._tiff.tiff
         if self._tiff.is_bigtiff and sizes.byteorder == ">":
             refuse_kind("8-bit samples in a big-endian BigTIFF", self._name)
+        if page.planarconfig == 2 and _MULTIPLIED in page.extrasamples:
+            refuse_kind("planes that are multiplied by their alpha", self._name)
         self._file.seek(0)
         first = sizes.offsetsize  # of a directory: in the second 4 bytes of the header, in the second 8 of a BigTIFF
         header = self._file.read(first) + page.offset.to_bytes(first, "little" if sizes.byteorder == "<" else "big")
-        with open_with_pillow(cast(BinaryIO, _Beginning(self._file, header)), self._name, "TIFF") as image:
+        try:
+            opened = open_with_pillow(cast(BinaryIO, _Beginning(self._file, header)), self._name, "TIFF")
+        except UnidentifiedImageError:  # its directory is sound: it has been read before
+            refuse_kind(f"{page.samplesperpixel} channels of 8 bits, so arranged and compressed,", self._name)
+        with opened as image:
             image.load()
             return decoded_samples(image, profile, self._name)
 
@@ -178,8 +188,6 @@ def _deep(page: tifffile.TiffPage, name: str) -> tuple[NDArray[Any], NDArray[Any
     channels = _OWN_CHANNELS.get(int(photometric))
     if channels is None:
         refuse_kind(f"{tifffile.PHOTOMETRIC(photometric).name} colours", name)
-    if extra == (1,):
-        refuse_kind("colours that are multiplied by their alpha", name)
     if page.samplesperpixel not in (channels, channels + 1):
         refuse_kind(f"{page.samplesperpixel} channels", name)
     bits = int(np.max(page.bitspersample))
@@ -189,12 +197,17 @@ def _deep(page: tifffile.TiffPage, name: str) -> tuple[NDArray[Any], NDArray[Any
     if page.planarconfig == 2 and page.samplesperpixel > 1:
         array = np.moveaxis(array, 0, -1)
     samples, more = without_alpha(array.astype(array.dtype.newbyteorder("=")))
-    alpha = more if extra == (2,) else None
+    alpha = more if extra in ((_MULTIPLIED,), (_UNMULTIPLIED,)) else None
     if np.issubdtype(samples.dtype, np.floating) and not in_unit_range(samples):
         _refuse_range(samples, name)
     if photometric == 0:  # 0 is white in the file
         samples = white(samples.dtype) - samples
     return samples, alpha
+
+
+def _all_or_nothing(alpha: NDArray[Any] | None) -> bool:
+    """Whether every pixel is opaque or invisible: then colours are as they were, multiplied by alpha or not."""
+    return alpha is None or bool(((alpha == 0) | (alpha == white(alpha.dtype))).all())
 
 
 def _refuse_range(samples: NDArray[Any], name: str) -> NoReturn:

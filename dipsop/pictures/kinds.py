@@ -12,7 +12,7 @@ _SIGNATURES = {
 # Of Fujifilm, Olympus, Panasonic, Sigma, Minolta and Canon.
 _RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 # Those that are TIFF files: the first directory of many is a small preview, which nobody wants restored.
-_RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mrw", ".nef", ".nrw",
+RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mrw", ".nef", ".nrw",
                  ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f")  # fmt: skip
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"miaf"}
 
@@ -46,7 +46,7 @@ def kind_of(head: bytes, name: str) -> str:
         refuse_animation("a GIF, which has frames of 256 colours", name)
     if head.startswith(_RAW) or (kind == "TIFF" and head[8:10] == b"CR"):
         refuse_raw(name)
-    if kind in (None, "TIFF") and name.lower().endswith(_RAW_SUFFIXES):
+    if kind in (None, "TIFF") and name.lower().endswith(RAW_SUFFIXES):
         refuse_raw(name)
     if kind is None:
         raise ImageError(
