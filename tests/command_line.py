@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from dipsop.cli import main
 
+CLASSIFY = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32")
 QUICK = ["--preset", "quick", "--steps", "6", "--device", "cpu"]
 
 
@@ -53,6 +55,14 @@ def started(arguments: Sequence[str], cwd: Path, **environment: str) -> Iterator
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something holds; fail where it takes too long."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
 
 
 def listing(folder: Path) -> dict[str, bytes]:

@@ -1,14 +1,18 @@
 """Lets tests import the examples by name, keeps the tiny fits of the tests on one thread, gives pictures."""
 
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from command_line import status
+from PIL import Image
 
 from dipsop.pictures import images
 from dipsop.pictures.picture import Picture
@@ -18,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 # processes that a test starts.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a command prints is compared as text: where CI or a person asks for colours, and in any width of the terminal.
+os.environ |= {"_TYPER_FORCE_DISABLE_TERMINAL": "1", "TERMINAL_WIDTH": "80"}
 # Who runs the tests in the background, or under nohup, lets signals be ignored that commands are to hear.
 for _name in ("SIGINT", "SIGHUP"):
     if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
@@ -33,3 +39,29 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images.save(Path("clean.png"), Picture.from_array(clean))
     assert status("corrupt", "clean.png", "--out", "noisy.png", "--quiet") == 0
     return tmp_path
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> Path:
+    """A folder of red and of blue images, three of each in the other's folder."""
+    random = np.random.default_rng(0)
+    for k in range(40):
+        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
+            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
+            pixels[..., channel] += 100
+            path = tmp_path / "data" / (other if k < 3 else name) / f"{name}{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
+    if (chromium := shutil.which("chromium")) is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -159,7 +159,9 @@ def test_two_processes_give_the_curve_of_one(tmp_path, method):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=_rank, args=(rank, port, data, config, tmp_path / "out")) for rank in (0, 1)]
+    ranks = [
+        context.Process(target=_rank, args=(rank, port, data, config, tmp_path / "out"), daemon=True) for rank in (0, 1)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:

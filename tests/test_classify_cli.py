@@ -6,13 +6,12 @@ import os
 import re
 import shlex
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import listing, started, status
+from command_line import CLASSIFY, listing, started, status, until
 from PIL import Image
 from test_classification_data import human_file, write_cifar10, write_cifar100
 
@@ -22,23 +21,7 @@ from dipsop.classification.trainer import Trainer
 from dipsop.jobs import next_round
 from dipsop.jobs.classify import ClassifyJob
 
-
-@pytest.fixture
-def dirty(tmp_path):
-    """A folder of red and of blue images, three of each in the other's folder."""
-    random = np.random.default_rng(0)
-    for k in range(40):
-        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
-            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
-            pixels[..., channel] += 100
-            path = tmp_path / "data" / (other if k < 3 else name) / f"{name}{k}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-    return tmp_path / "data"
-
-
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dipsop", "classify"]
-SMALL = ("--size", 16, "--batch", 16, "--lr", 0.05, "--dtype", "float32")
 
 
 def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty, tmp_path, capsys):
@@ -68,7 +51,7 @@ def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty
 
 def test_some_of_the_images_are_of_all_classes(dirty, tmp_path, capsys):
     run = tmp_path / "run"
-    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL)
+    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *CLASSIFY)
     assert status(*arguments, "--out", run, "--images", 20) == 0
     rows = list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
     assert sorted(row["given_label"] for row in rows) == 10 * ["blue"] + 10 * ["red"]
@@ -81,7 +64,7 @@ def test_names_that_are_no_text_are_listed_as_they_are(dirty, capsys):
     for name in (b"bl\xe9", b"r\xe9d"):
         (dirty / ("red" if name.startswith(b"r") else "blue")).rename(os.fsdecode(os.fsencode(dirty) + b"/" + name))
     run = dirty / "run"  # which is not taken for a class when it goes on
-    arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
+    arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *CLASSIFY)
     assert status(*arguments) == 0
     assert b"/r\xe9d/caf\xe9.png,r\xe9d," in (run / "labels.csv").read_bytes()
     assert status(*arguments, "--resume") == 0
@@ -91,7 +74,7 @@ def test_names_that_are_no_text_are_listed_as_they_are(dirty, capsys):
 
 def test_processes_of_torchrun_train_one_model(dirty, tmp_path):
     run = tmp_path / "run"
-    arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "2", "--json", *(str(a) for a in SMALL)]
+    arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "2", "--json", *(str(a) for a in CLASSIFY)]
     with started([*TORCHRUN, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -102,7 +85,7 @@ def test_processes_of_torchrun_train_one_model(dirty, tmp_path):
 
 def test_predict_names_class_and_probability(dirty, tmp_path, capsys):
     run = tmp_path / "run"
-    assert status("classify", "--data", dirty, "--out", run, "--epochs", 8, "--quiet", *SMALL) == 0
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 8, "--quiet", *CLASSIFY) == 0
     assert capsys.readouterr() == ("", "")
     image = dirty / "red" / "red9.png"
     assert status("predict", run, image, dirty / "blue" / "blue9.png") == 0
@@ -147,18 +130,18 @@ def test_a_signal_while_the_list_is_written_comes_too_late(dirty, tmp_path, monk
         write(folder, epochs)
 
     monkeypatch.setattr(run_folder, "write_curves", interrupted)
-    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--json", *SMALL) == 143
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--json", *CLASSIFY) == 143
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.endswith("stopped after 1 of 1 epochs: go on with --resume\n")  # in the epoch's writing
-    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--json", "--resume", *SMALL) == 143
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--json", "--resume", *CLASSIFY) == 143
     assert json.loads(capsys.readouterr().out) == json.loads((run / "summary.json").read_text())
     assert len((run / "labels.csv").read_text().splitlines()) == 81
 
 
 def test_a_rank_alone_does_not_silence_a_single_process(dirty, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    assert status("classify", "--data", dirty, "--out", tmp_path / "run", "--epochs", 1, *SMALL) == 0
+    assert status("classify", "--data", dirty, "--out", tmp_path / "run", "--epochs", 1, *CLASSIFY) == 0
     assert "epoch 1/1" in capsys.readouterr().err
 
 
@@ -170,9 +153,19 @@ def test_world_size_without_torchrun_is_said_in_a_sentence(dirty, tmp_path, monk
 
 def test_processes_of_torchrun_end_on_ctrl_c_and_go_on(dirty, tmp_path):
     run = tmp_path / "run"
-    arguments = ["--data", str(dirty), "--out", str(run), "--epochs", "100", "--shares", "2", *(str(a) for a in SMALL)]
+    arguments = [
+        "--data",
+        str(dirty),
+        "--out",
+        str(run),
+        "--epochs",
+        "100",
+        "--shares",
+        "2",
+        *(str(a) for a in CLASSIFY),
+    ]
     with started([*TORCHRUN, *arguments], tmp_path, OMP_NUM_THREADS="1") as process:
-        wait_for(run / "checkpoint.pt", process)
+        until((run / "checkpoint.pt").exists)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, err = process.communicate(timeout=60)
     assert re.search(r"stopped after \d+ of 100 epochs: go on with --resume\n", err)
@@ -182,23 +175,16 @@ def test_processes_of_torchrun_end_on_ctrl_c_and_go_on(dirty, tmp_path):
     assert (run / "metrics.csv").read_text().startswith(before)
 
 
-def wait_for(path, process):
-    for _ in range(600):
-        if path.exists() or process.poll() is not None:
-            return
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number, code):
-    arguments = ["--data", str(dirty), "--epochs", "6", *(str(a) for a in SMALL)]
+    arguments = ["--data", str(dirty), "--epochs", "6", *(str(a) for a in CLASSIFY)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert status("classify", *arguments, "--out", whole, "--quiet") == 0
     command = ["-m", "dipsop", "classify", *arguments, "--out", str(killed)]
     with started(command, tmp_path, OMP_NUM_THREADS="1") as process:
-        wait_for(killed / "checkpoint.pt", process)
+        until((killed / "checkpoint.pt").exists)
         process.send_signal(number)
         _, err = process.communicate()
     assert "Traceback" not in err
@@ -268,7 +254,7 @@ def test_an_option_that_would_be_ignored_is_refused(dirty, tmp_path, option, arg
 
 def test_a_folder_of_cifar_has_its_own_size_and_one_of_that_name_need_not(dirty, tmp_path, monkeypatch, capsys):
     write_cifar10(tmp_path / "there")
-    options = ("--out", tmp_path / "run", "--epochs", 1, "--quiet", *SMALL)
+    options = ("--out", tmp_path / "run", "--epochs", 1, "--quiet", *CLASSIFY)
     assert status("classify", "--data", tmp_path / "there", *options) == 2
     assert "Invalid value for --size" in capsys.readouterr().err
     dirty.rename(tmp_path / "cifar10")
@@ -282,7 +268,7 @@ def test_the_page_says_what_to_do_next_with_all_corrections_so_far(dirty, tmp_pa
     dirty.rename(tmp_path / "my photos")
     heading = "sample,given_label,decision,label\n"
     Path("first.csv").write_text(heading + "my photos/red/blue0.png,red,change,blue\n")
-    options = ("--epochs", 1, "--network", "fast", "--seed", 1, "--test-fraction", 0.2, "--images", 60, *SMALL)
+    options = ("--epochs", 1, "--network", "fast", "--seed", 1, "--test-fraction", 0.2, "--images", 60, *CLASSIFY)
     command = ("classify", "--data", "my photos", "--out", "run", "--corrections", "first.csv", *options)
     assert status(*command, "--quiet") == 0
     Path("corrections.csv").write_text(heading + "my photos/red/blue0.png,blue,keep,blue\n")
@@ -354,7 +340,7 @@ def test_labels_that_a_person_decided_on_are_not_doubted_by_any_method(dirty, tm
     decided.write_text("sample,given_label,decision,label\n" + "".join(line + "\n" for line in wrong))
     for method in ("ce", "elr"):
         run = tmp_path / method
-        options = ("--method", method, "--epochs", 6, "--network", "fast", "--quiet", *SMALL)
+        options = ("--method", method, "--epochs", 6, "--network", "fast", "--quiet", *CLASSIFY)
         assert status("classify", "--data", dirty, "--out", run, "--corrections", decided, *options) == 0
         rows = list(csv.DictReader((run / "labels.csv").read_text().splitlines()))
         assert {row["wrong"] for row in rows[-6:]} == {"no"}
@@ -362,7 +348,7 @@ def test_labels_that_a_person_decided_on_are_not_doubted_by_any_method(dirty, tm
 
 
 def test_the_rates_of_u_and_v_are_for_the_method_that_is_used(dirty, tmp_path):
-    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL, "--rate-u", 2, "--rate-v", 3)
+    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *CLASSIFY, "--rate-u", 2, "--rate-v", 3)
     for name, method in (("recipe", ()), ("method", ("--method", "sop+"))):
         assert status(*arguments, *method, "--out", tmp_path / name) == 0
         train = run_folder.load_config(tmp_path / name)["train"]
@@ -380,7 +366,7 @@ def test_one_ctrl_c_ends_the_epoch_and_says_how_to_go_on(dirty, tmp_path, monkey
         return learn(self, *arguments)
 
     monkeypatch.setattr(Trainer, "_learn", interrupted)
-    assert status("classify", "--data", dirty, "--out", run, "--epochs", 3, *SMALL) == 130
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 3, *CLASSIFY) == 130
     assert steps == 5 * [0] + 2 * [1]
     said = capsys.readouterr()
     assert said.out == ""
@@ -390,7 +376,7 @@ def test_one_ctrl_c_ends_the_epoch_and_says_how_to_go_on(dirty, tmp_path, monkey
 
 def test_a_second_ctrl_c_leaves_at_once(dirty, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
-    arguments = ("classify", "--data", dirty, "--out", run, *SMALL)
+    arguments = ("classify", "--data", dirty, "--out", run, *CLASSIFY)
     assert status(*arguments, "--epochs", 1, "--quiet") == 0
     (run / "config.json").write_text((run / "config.json").read_text().replace('"epochs": 1', '"epochs": 3'))
 
@@ -410,17 +396,17 @@ def test_a_run_replaces_nothing_that_is_not_its_own(dirty, tmp_path, name, capsy
     own.parent.mkdir(parents=True)
     own.write_bytes(b"of its owner")
     before = listing(tmp_path / "mine")
-    assert status("classify", "--data", dirty, "--out", tmp_path / "mine", *SMALL) == 1
+    assert status("classify", "--data", dirty, "--out", tmp_path / "mine", *CLASSIFY) == 1
     complaint = f"/{name.split('/')[0]} is there, and of no run: choose another --out, a new folder.\n"
     assert capsys.readouterr().err.endswith(complaint)
     assert listing(tmp_path / "mine") == before
-    assert status("classify", "--data", dirty, "--out", dirty / ".." / dirty.name, *SMALL) == 1
+    assert status("classify", "--data", dirty, "--out", dirty / ".." / dirty.name, *CLASSIFY) == 1
     assert "is the data, to which nothing is added" in capsys.readouterr().err
 
 
 def test_images_that_are_not_asked_for_are_not_read(dirty, tmp_path, capsys):
     (dirty / "red" / "zzz.png").write_bytes(b"\x89PNG damaged")
-    command = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL)
+    command = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *CLASSIFY)
     assert status(*command, "--out", tmp_path / "all") == 1
     assert "zzz.png cannot be read" in capsys.readouterr().err
     assert status(*command, "--out", tmp_path / "some", "--images", 20) == 0
@@ -428,7 +414,7 @@ def test_images_that_are_not_asked_for_are_not_read(dirty, tmp_path, capsys):
 
 def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     run = tmp_path / "run"
-    arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL)
+    arguments = ("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *CLASSIFY)
     assert status(*arguments, "--resume") == 0  # killed before it began, a run begins
     before = (run / "checkpoint.pt").read_bytes()
     assert status(*arguments) == 1
@@ -450,7 +436,7 @@ def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
 
 def test_predict_replaces_nothing_of_the_run_and_names_what_the_system_does_not_let_it_see(tmp_path, dirty, capsys):
     run = tmp_path / "run"
-    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL) == 0
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *CLASSIFY) == 0
     before = listing(run)
     assert status("predict", run, dirty, "--csv", run / "labels.csv") == 1
     assert "labels.csv is an input of the same command" in capsys.readouterr().err
@@ -465,7 +451,7 @@ def test_predict_refuses_what_is_no_run_or_no_image(tmp_path, dirty, capsys):
     assert status("predict", tmp_path, dirty / "red" / "red9.png") == 1
     assert "name the folder of a run" in capsys.readouterr().err
     run = tmp_path / "run"
-    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *SMALL) == 0
+    assert status("classify", "--data", dirty, "--out", run, "--epochs", 1, "--quiet", *CLASSIFY) == 0
     assert status("predict", run, tmp_path / "none.png") == 1
     assert "none.png cannot be read" in capsys.readouterr().err
     (run / "checkpoint.pt").write_bytes(b"broken")

@@ -6,9 +6,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from command_line import listing, status
+from command_line import CLASSIFY, listing, status
 from test_classification_data import image, write_cifar10
-from test_classify_cli import SMALL, dirty  # noqa: F401
 
 from dipsop.classification import corrections, image_folder, run_folder
 from dipsop.classification.dataset import Dataset
@@ -101,7 +100,7 @@ def test_corrections_that_do_not_fit_are_refused_by_line_and_nothing_is_written(
     before = listing(animals)
     for arguments in (
         ("relabel", "photos", "c.csv"),
-        ("classify", "--data", "photos", "--corrections", "c.csv", *SMALL),
+        ("classify", "--data", "photos", "--corrections", "c.csv", *CLASSIFY),
     ):
         assert status(*arguments, "--out", "new") == 1
         said = capsys.readouterr().err
@@ -134,11 +133,11 @@ def test_trusted_labels_are_never_explained_away():
     assert s[1].abs().sum() > 1.5
 
 
-def test_a_run_trains_on_what_was_decided(dirty, tmp_path, capsys):  # noqa: F811
+def test_a_run_trains_on_what_was_decided(dirty, tmp_path, capsys):
     pairs = (("red", "blue"), ("blue", "red"))
     wrong = [f"{dirty}/{there}/{it}{k}.png,{there},change,{it}" for there, it in pairs for k in range(3)]
     decided = saved(tmp_path / "c.csv", *wrong, f"{dirty}/red/red9.png,red,keep,red")
-    arguments = ("classify", "--data", dirty, "--epochs", 12, "--quiet", *SMALL)
+    arguments = ("classify", "--data", dirty, "--epochs", 12, "--quiet", *CLASSIFY)
     run = tmp_path / "run"
     assert status(*arguments, "--out", run, "--corrections", decided) == 0
     rows = {row["sample"].split("/")[-1]: row for row in csv.DictReader((run / "labels.csv").read_text().splitlines())}
@@ -157,10 +156,10 @@ def test_a_run_trains_on_what_was_decided(dirty, tmp_path, capsys):  # noqa: F81
 @pytest.mark.parametrize(
     "options", [("--test-fraction", 0.25), ("--images", 20), ("--seed", 1, "--test-fraction", 0.5)]
 )
-def test_decisions_on_images_that_are_set_aside_or_left_out_are_no_obstacle(dirty, tmp_path, options):  # noqa: F811
+def test_decisions_on_images_that_are_set_aside_or_left_out_are_no_obstacle(dirty, tmp_path, options):
     lines = [f"{path},{path.parent.name},keep,{path.parent.name}" for path in sorted(dirty.rglob("*.png"))]
     decided, run = saved(tmp_path / "c.csv", *lines), tmp_path / "run"
-    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *SMALL, *options)
+    arguments = ("classify", "--data", dirty, "--epochs", 1, "--quiet", *CLASSIFY, *options)
     assert status(*arguments, "--out", run, "--corrections", decided) == 0
     with np.load(run / "labels.npz") as labels:
         assert labels["trusted"].all()

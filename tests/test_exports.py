@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import listing, status
+from command_line import CLASSIFY, listing, status
 from PIL import Image
 from test_classification_data import write_cifar10
-from test_classify_cli import SMALL
 
 from dipsop.classification import features, image_folder, issues, report, run_folder
 from dipsop.errors import DipsopError
@@ -38,7 +37,7 @@ def trained_on(tmp_path_factory):
     before = os.getcwd()
     os.chdir(base)
     try:
-        assert status("classify", "--data", "photos", "--out", "run", "--epochs", 12, "--quiet", *SMALL) == 0
+        assert status("classify", "--data", "photos", "--out", "run", "--epochs", 12, "--quiet", *CLASSIFY) == 0
     finally:
         os.chdir(before)
     return base

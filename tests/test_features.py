@@ -15,7 +15,6 @@ from command_line import status
 from PIL import Image
 from skimage import data as pictures
 from test_classification_data import write_cifar10
-from test_classify_cli import dirty  # noqa: F401
 
 from dipsop.classification import features, held_out, image_folder, run_folder, sources, suspects
 from dipsop.classification.config import RECIPES, TrainConfig
@@ -260,7 +259,7 @@ def test_a_run_within_the_data_goes_on_after_a_stop_while_it_looked(photos, monk
 
 
 @needs_the_extra
-def test_features_of_another_size_or_of_other_images_are_refused_in_one_sentence(photos, dirty, tmp_path, capsys):  # noqa: F811
+def test_features_of_another_size_or_of_other_images_are_refused_in_one_sentence(photos, dirty, tmp_path, capsys):
     run, arguments = tmp_path / "run", ("--epochs", 1, "--quiet", *SIDE)
     assert status("classify", "--data", photos, "--out", run, *arguments) == 0
     kept = run / "features.npz"
@@ -280,7 +279,7 @@ def test_features_of_another_size_or_of_other_images_are_refused_in_one_sentence
         assert not (other / "config.json").exists()
 
 
-def test_without_the_extra_a_sentence_names_it(dirty, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_without_the_extra_a_sentence_names_it(dirty, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(features, "PACKAGES", ("no_such_package",))
     run = tmp_path / "run"
     assert status("classify", "--data", dirty, "--out", run, *SIDE, "--network", "pretrained") == 1
@@ -295,7 +294,7 @@ def test_without_the_extra_a_sentence_names_it(dirty, tmp_path, monkeypatch, cap
     "asked", [("--dtype", "float32"), ("--shares", 1), ("--method", "sop+"), ("--network", "fast")]
 )
 def test_that_images_of_ones_own_are_not_judged_by_imagenet_is_said_unless_asked_for(
-    dirty,  # noqa: F811
+    dirty,
     tmp_path,
     monkeypatch,
     capsys,
@@ -317,7 +316,7 @@ def test_that_images_of_ones_own_are_not_judged_by_imagenet_is_said_unless_asked
         ("--method", ("--method", "sop+")),
     ],
 )
-def test_what_the_pretrained_network_does_not_have_is_refused(dirty, tmp_path, option, arguments, capsys):  # noqa: F811
+def test_what_the_pretrained_network_does_not_have_is_refused(dirty, tmp_path, option, arguments, capsys):
     run = tmp_path / "run"
     assert status("classify", "--data", dirty, "--out", run, "--network", "pretrained", *arguments) == 2
     assert f"Invalid value for {option}" in capsys.readouterr().err

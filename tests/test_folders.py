@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import listing, run, started, status
+from command_line import listing, run, started, status, until
 
 from dipsop.checkpoint import save_state
 from dipsop.errors import DipsopError
@@ -313,13 +313,6 @@ def long_run(album: Path, *options: str) -> AbstractContextManager["subprocess.P
     return started([*command, *([] if "--dask" in options else ["--jobs", "1"]), *options], album.parent)
 
 
-def waited_for(path: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not come"
-        time.sleep(0.02)
-
-
 def alive_workers() -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
@@ -341,7 +334,7 @@ def workers_gone() -> None:
 
 def test_a_killed_run_goes_on_and_ends_the_same(album):
     with long_run(album) as process:
-        waited_for(Path("out/a.png"))
+        until(Path("out/a.png").exists)
         process.kill()
         process.communicate(timeout=60)
         workers_gone()  # who started them is gone, so are they
@@ -361,7 +354,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(album):
 
 def test_ctrl_c_ends_all_and_says_what_is_left(album):
     with long_run(album, "--steps", "100000") as process:
-        waited_for(Path("out"))
+        until(Path("out").exists)
         time.sleep(4)
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)

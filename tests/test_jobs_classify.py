@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from test_classify_cli import dirty  # noqa: F401
 
 from dipsop.classification import run_folder
 from dipsop.classification.trainer import Epoch
@@ -23,7 +22,7 @@ def listened(job, until=None):
     return heard
 
 
-def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path, capsys):  # noqa: F811
+def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path, capsys):
     job = ClassifyJob(data=str(dirty), out=tmp_path / "run", recipe="fast", settings=SMALL, size=16, device="cpu")
     heard = listened(job)
     epoch = [*[Underway] * 5, Saving, Epoch]
@@ -53,7 +52,7 @@ def test_a_script_runs_a_classify_job_with_a_listener_of_its_own(dirty, tmp_path
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_listener_that_leaves_while_an_epoch_is_saved_leaves_a_run_to_go_on_with(dirty, tmp_path):  # noqa: F811
+def test_a_listener_that_leaves_while_an_epoch_is_saved_leaves_a_run_to_go_on_with(dirty, tmp_path):
     job = ClassifyJob(
         data=str(dirty), out=tmp_path / "run", recipe="fast", settings=SMALL, size=16, device="cpu", resume=True
     )
@@ -65,7 +64,7 @@ def test_a_listener_that_leaves_while_an_epoch_is_saved_leaves_a_run_to_go_on_wi
     assert [event.number for event in listened(job) if isinstance(event, Epoch)] == [2, 3, 4]
 
 
-def test_a_stop_is_asked_before_the_results_are_written_and_not_after(dirty, tmp_path):  # noqa: F811
+def test_a_stop_is_asked_before_the_results_are_written_and_not_after(dirty, tmp_path):
     job = ClassifyJob(
         data=str(dirty),
         out=tmp_path / "run",

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import command_line
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, listing, status
+from command_line import QUICK, listing, status, until
 
 import dipsop
 from dipsop.checkpoint import _unfinished, load_state, remove_state, save_state
@@ -82,9 +83,22 @@ EAGER = (
 )
 
 
-def started(folder: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", EAGER, "restore", "noisy.png", "--out", "out.png", "--device", "cpu"]
-    return subprocess.Popen([*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(folder: Path, *options: str) -> "AbstractContextManager[subprocess.Popen[str]]":
+    command = ["-c", EAGER, "restore", "noisy.png", "--out", "out.png", "--device", "cpu"]
+    return command_line.started([*command, *options], folder)
+
+
+def written_anew(path: Path, process: "subprocess.Popen[str]") -> None:
+    """Wait until a file is there, or another in its place."""
+    before = path.stat().st_ino if path.exists() else None
+
+    def anew() -> bool:
+        assert process.poll() is None
+        with suppress(OSError):
+            return path.stat().st_ino != before
+        return False
+
+    until(anew)
 
 
 @pytest.mark.parametrize("preset", ["quick", "dip"])
@@ -92,16 +106,14 @@ def test_killed_at_any_moment_it_goes_on_and_ends_bit_equal(here, preset):
     options = ["--preset", preset, "--steps", "60", "--checkpoint", "state", "--quiet"]
     assert status("restore", "noisy.png", "--out", "whole.png", "--preset", preset, "--steps", 60, "--quiet") == 0
     random = np.random.default_rng(0)
-    kills = 0
-    while True:
-        process = started(here, *options, "--resume")
-        try:
-            out, err = process.communicate(timeout=2.0 + 1.5 * random.random() if kills < 3 else 120)
-            break
-        except subprocess.TimeoutExpired:
+    for _ in range(3):
+        with started(here, *options, "--resume") as process:
+            written_anew(Path("state"), process)
+            time.sleep(0.05 * random.random())
+            assert process.poll() is None
             process.kill()
-            process.communicate()
-            kills += 1
+    with started(here, *options, "--resume") as process:
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
     assert not Path("state").exists()  # done: there is nothing to go on with
@@ -169,12 +181,10 @@ def test_a_time_limit_that_is_over_does_not_end_what_was_long_under_way(here):
 
 def test_a_checkpoint_holds_tensors_and_no_code_and_of_other_work_is_refused(here, capsys):
     command = ["restore", "noisy.png", "--out", "out.png", "--checkpoint", "state", "--preset", "dip"]
-    process = started(here, *command[4:], "--steps", "100000")
-    while not Path("state").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    with started(here, *command[4:], "--steps", "100000") as process:
+        written_anew(Path("state"), process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
     assert process.returncode == 143
     assert torch.load("state", weights_only=True)["step"]["iteration"] > 0
     before = listing(here)
@@ -258,15 +268,11 @@ def test_a_record_of_another_versions_options_is_refused_with_that_version(here,
 def test_a_record_of_masks_and_of_an_interrupted_run_repeats_too(here):
     images.save_values(Path("mask.png"), images.load(Path("noisy.png")).values[..., :1] > 0.9)
     options = ["--mask", "mask.png", "--record", "r.json", "--device", "cpu", "--steps", "100000", "--quiet"]
-    process = started(here, *options, "--preview", "p.png")
-    seen = set()
-    while len(seen) < 3:  # the classical one, and two of the fit's: it has taken steps
-        assert process.poll() is None
-        with suppress(OSError):
-            seen.add(Path("p.png").stat().st_ino)
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    with started(here, *options, "--preview", "p.png") as process:
+        for _ in range(3):  # the classical one, and two of the fit's: it has taken steps
+            written_anew(Path("p.png"), process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
     assert process.returncode == 143
     assert json.loads(Path("r.json").read_text())["result"]["reason"] == "interrupted"
     assert status("restore", "--from-record", "r.json", "--out", "again.png", "--quiet") == 0
@@ -315,15 +321,12 @@ def test_the_first_preview_is_there_before_torch_is_loaded(here):
 
 def test_later_previews_are_better_than_the_first_and_that_than_the_input(here):
     clean = images.load(Path("clean.png")).values
-    process = started(here, "--steps", "100000", "--preview", "p.png", "--quiet")
-    while not Path("p.png").exists():
-        assert process.poll() is None
-        time.sleep(0.005)
-    first = images.load(Path("p.png")).values
-    time.sleep(5)
-    later = images.load(Path("p.png")).values  # whole, whenever it is read
-    process.kill()
-    process.communicate()
+    with started(here, "--steps", "100000", "--preview", "p.png", "--quiet") as process:
+        written_anew(Path("p.png"), process)
+        first = images.load(Path("p.png")).values
+        written_anew(Path("p.png"), process)
+        time.sleep(3)
+        later = images.load(Path("p.png")).values  # whole, whenever it is read
     noisy = images.load(Path("noisy.png")).values
     assert psnr(noisy, clean) + 5 < psnr(first, clean) < psnr(later, clean)
 

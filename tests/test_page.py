@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import started, status
+from command_line import started, status, until
 from starlette.testclient import TestClient
 
 from dipsop.commands import restore as command
@@ -558,13 +558,6 @@ def test_a_fit_that_waits_is_withdrawn_by_a_stop(tmp_path: Path, monkeypatch: py
     slow.let.set()
     fits.close()
     assert slow.ran == ["first"]
-
-
-def until(true: Any) -> None:
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() < begin + PATIENCE
-        time.sleep(0.01)
 
 
 def test_a_fit_that_fails_names_the_picture_as_its_owner_does(tmp_path: Path) -> None:

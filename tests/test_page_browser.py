@@ -10,27 +10,22 @@ import shlex
 import shutil
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command_line import started, status
+from command_line import started, status, until
 from PIL import Image
 
 from dipsop.pictures import images
 from dipsop.pictures.picture import Picture
 
-playwright = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
-CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60  # seconds
-pytestmark = [
-    pytest.mark.page,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium"),
-]
+pytestmark = pytest.mark.page
 
 # What a drop is to the page: files that another program hands over.
 DROP = """files => {
@@ -60,19 +55,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield process.stdout.readline().split()[4], folder
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def tab(chromium: Any, served: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def tab(browser: Any, served: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A tab of a browser of its own, on the page, which asks nothing elsewhere and has nothing to complain of."""
     monkeypatch.chdir(tmp_path)
-    context = chromium.new_context(viewport={"width": 1280, "height": 860})
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
     context.set_default_timeout(1000 * PATIENCE)
     tab, complaints = opened(context, served[0])
     yield tab
@@ -110,14 +97,6 @@ def drop(tab: Any, *paths: Path) -> None:
 def steps(tab: Any, number: int) -> None:
     """Choose how many steps a fit takes; before there is a picture, the options are out of sight."""
     tab.evaluate("steps => { document.getElementById('steps').value = steps }", number)
-
-
-def until(true: Callable[[], object]) -> None:
-    # Playwright's own wait evaluates a string in the page, which the page's policy forbids.
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() < begin + PATIENCE
-        time.sleep(0.05)
 
 
 def saved(tab: Any, part: str) -> Path:

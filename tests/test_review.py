@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import status
+from command_line import CLASSIFY, status
 from PIL import Image
 from test_classification_data import write_cifar10
-from test_classify_cli import SMALL, dirty  # noqa: F401
 
 from dipsop.classification import corrections, report, review
 from dipsop.classification.dataset import Dataset
@@ -44,9 +43,9 @@ def coloured(count, classes=("cat", "dog"), **more):
     return Dataset(images, given, None, classes, images[:0], given[:0], **more)
 
 
-def test_a_run_of_a_folder_leaves_one_page_with_whole_pictures(dirty, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_of_a_folder_leaves_one_page_with_whole_pictures(dirty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert status("classify", "--data", "data", "--out", "run", "--epochs", 1, "--quiet", *SMALL) == 0
+    assert status("classify", "--data", "data", "--out", "run", "--epochs", 1, "--quiet", *CLASSIFY) == 0
     run, pictures = content(tmp_path / "run" / "labels.html")
     rows = list(csv.DictReader((tmp_path / "run" / "labels.csv").read_text().splitlines()))
     assert run["samples"] == [row["sample"] for row in rows]
@@ -125,16 +124,6 @@ def test_another_list_is_another_run(tmp_path):
     review.write(tmp_path, listed(data, 0), data, "data", ("dipsop classify --device cpu",), "corrections-2.csv")
     names.append(content(tmp_path / "labels.html")[0]["run"])
     assert names[0] == names[1] == names[3] != names[2]
-
-
-@pytest.fixture
-def browser():
-    """Debian's chromium, without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, and chromium")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 def opened(browser, folder, data, saved_as="corrections.csv", **more):
