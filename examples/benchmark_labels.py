@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("classification"))
     a = parser.parse_args(arguments)
+    if a.cifar is not None and a.human_labels is None and any(noise.startswith("human") for noise in a.noises):
+        parser.error("human labels need --human-labels; without them name other --noises")
+    if find_spec("cleanlab") is None:
+        parser.error("cleanlab is judged beside: pip install -e '.[benchmark]'")
+    settings = {"seed": a.seed, "side": a.side}
+    if (there := _read(a.out / "labels.json"))["results"] and {key: there.get(key) for key in settings} != settings:
+        parser.error(f"{a.out} holds a record of other settings; choose another --out")
     tune_process()
     a.out.mkdir(parents=True, exist_ok=True)
     sets: dict[str, Callable[[], Dataset]] = {"pieces": pieces, "digits": digits}
@@ -226,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sets[f"CIFAR-10, {a.images:,} from {a.first:,}"] = lambda: cifar10(a.cifar)
     for name, load in sets.items():
         of_cifar = name.startswith("CIFAR")
-        content = _read(a.out / "labels.json")
+        content = _read(a.out / "labels.json") | settings
         made = {(r.data, r.noise) for r in _results(content)}
         wanted = [noise for noise in a.noises if of_cifar or not noise.startswith("human")]
         if {(name, noise) for noise in wanted} <= made:

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +37,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rivals import PD_WEIGHTS, RIVALS
+from rivals import PACKAGES, PD_WEIGHTS, RIVALS
 
 import dipsop
 from dipsop.compute import tune_process
@@ -276,6 +277,31 @@ def described(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def problems(corruptions: Sequence[str], methods: Sequence[str], weights: Path | None = None) -> Iterator[str]:
+    """Say of names what is wrong with them, before hours are spent."""
+    for corruption in corruptions:
+        kind, *details = corruption.split(":")
+        share = details.pop(0) if kind in noise.MODELS and details else None
+        of_noise = kind in noise.MODELS and _is_share(share) and {*details} <= {"shared", "grey"}
+        if not of_noise and not (kind in (*STROKES, "none") and {*details} <= {"grey"}):
+            kinds = ", ".join((*noise.MODELS, *STROKES))
+            yield f"{corruption} is not kind:fraction[:shared][:grey], the kind among {kinds}"
+    for name in methods:
+        if name.partition("*")[0] not in (*FITS, *RIVALS):
+            yield f"{name} is not among {', '.join(METHODS)}"
+        if name in PACKAGES and find_spec(PACKAGES[name]) is None:
+            yield f"{name} needs another package: pip install -e '.[benchmark]'"
+    if "PD-Denoising" in methods and weights is None:
+        yield "PD-Denoising needs --pd-denoising"
+
+
+def _is_share(text: str | None) -> bool:
+    try:
+        return text is not None and 0 < float(text) <= 1
+    except ValueError:
+        return False
+
+
 def main() -> None:
     """Run the benchmark and write DIR/benchmark.md, DIR/benchmark.json and the courses in DIR/courses.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -290,6 +316,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="crop pictures to this many pixels")
     parser.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for the record, gone on with")
     a = parser.parse_args()
+    for problem in problems(a.corruptions, a.methods, a.pd_denoising):
+        parser.error(problem)
     if a.pd_denoising:
         os.environ[PD_WEIGHTS] = str(a.pd_denoising.resolve())
         a.methods = list(dict.fromkeys([*a.methods, "PD-Denoising"]))

@@ -23,11 +23,11 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from benchmark_restoration import described, machine
+from benchmark_restoration import corrupted, described, machine, problems
 
 import dipsop
 from dipsop.compute import DeviceName, tune_process
-from dipsop.pictures import images, noise
+from dipsop.pictures import images
 from dipsop.pictures.quality import psnr
 from dipsop.restoration.config import DEMO
 
@@ -75,11 +75,8 @@ def run(
     """Fit once, in this process, by one thread or on a GPU."""
     tune_process()
     torch.set_num_threads(1)
-    kind, fraction = corruption.split(":")
     where = slice(*crop) if crop else slice(None)
-    clean = images.load(path).values[where, where]
-    y, mask = noise.MODELS[kind](clean, float(fraction), seed)
-    y = (np.rint(y * 255) / 255).astype(np.float32)
+    clean, y, mask = corrupted(images.load(path).values[where, where], corruption, seed)
     start, course = time.process_time(), []
     for step in dipsop.iter_restore(y, replace(METHODS[method], steps=steps, seed=seed), device):
         if step.iteration % EVERY == 0 or step.iteration == steps:
@@ -147,7 +144,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side")
     parser.add_argument("--device", choices=get_args(DeviceName), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of deep_image_prior.json")
-    return parser.parse_args(arguments)
+    a = parser.parse_args(arguments)
+    for problem in problems(a.corruptions, ()):
+        parser.error(problem)
+    return a
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

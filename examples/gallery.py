@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmark_restoration import corrupted
+from benchmark_restoration import corrupted, problems
 from numpy.typing import NDArray
 from rivals import best_median, extremes_filled, total_variation
 
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, help="work on so many pixels of each picture only, for a try")
     parser.add_argument("--out", type=Path, default=Path("gallery.png"))
     a = parser.parse_args(arguments)
+    for problem in problems(a.corruptions, [f"ours:{a.preset}"]):
+        parser.error(problem)
     rows = [row(path, corruption, a.preset, a.side) for path in a.pictures for corruption in a.corruptions]
     grid(rows, a.crop, a.out)
 

@@ -130,7 +130,7 @@ def _decibel(picture: Array, clean: Array) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Damage, restore and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", default=list(kinds()))
+    parser.add_argument("--kinds", nargs="+", default=list(kinds()), choices=list(kinds()))
     parser.add_argument("--steps", type=int, help="instead of the preset's")
     parser.add_argument("--out", type=Path, default=Path("real_damage.png"))
     a = parser.parse_args(arguments)

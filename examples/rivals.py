@@ -136,6 +136,7 @@ def _pd_networks(weights: Path) -> tuple[nn.Module, nn.Module]:
     return plain(9, 3, 20, "net.pth"), plain(3, 6, 3, "est_net.pth")
 
 
+PACKAGES = {"BM3D": "bm3d", "inpainted, true mask": "cv2"}  # what some need
 RIVALS: dict[str, Rival] = {
     "input": untouched,
     "best median": best_median,

@@ -24,6 +24,7 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What a command prints is compared as text: where CI or a person asks for colours, and in any width of the terminal.
 os.environ |= {"_TYPER_FORCE_DISABLE_TERMINAL": "1", "TERMINAL_WIDTH": "80"}
+os.environ.pop("FORCE_COLOR", None)
 # Who runs the tests in the background, or under nohup, lets signals be ignored that commands are to hear.
 for _name in ("SIGINT", "SIGHUP"):
     if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:

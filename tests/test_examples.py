@@ -468,3 +468,31 @@ def test_label_noise_curves_are_drawn_from_the_record_of_the_benchmark(tmp_path)
     ]  # fmt: skip
     assert all(len(run["test_accuracy"]) == len(run["given_accuracy"]) == len(run["scatter"]) == 2 for run in runs)
     assert images.load(tmp_path / "out" / "label_noise_curves.png").values.shape[1] > 400
+
+
+def test_the_table_of_the_readme_says_what_the_record_has():
+    root = Path(__file__).parents[1]
+    runs = json.loads((root / "examples" / "benchmark" / "benchmark.json").read_text())["runs"]
+    methods = ("best median", "extremes filled", "PD-Denoising", "ours:quick")
+    in_words = benchmark_restoration.in_words
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\D.*?) \| ([\d.]+ ?%?) \| (.+?) \| (.+?) \| \*\*(.+?)\*\* \|$", readme, re.MULTILINE)
+    assert len(rows) == 8
+    for label, *said in rows:
+        corruption = label.removesuffix(": clean values changed")
+        for method, value in zip(methods, said, strict=True):
+            of = [r for r in runs if r["method"] == method and in_words(r["corruption"]) == corruption]
+            assert {r["picture"] for r in of} == {"F16", "Peppers", "Baboon", "kodim03"}
+            changed = corruption == "none"
+            mean = np.mean([100 * r["clean_changed"] if changed else r["psnr_inner"] for r in of])
+            assert value.removesuffix(" %") == f"{mean:.{2 if changed else 1}f}", (label, method)
+
+
+def test_names_of_corruptions_and_methods_are_checked_before_anything_is_measured():
+    right = ["none", "scratches:grey", "random-valued:0.3:shared", *benchmark_restoration.CORRUPTIONS]
+    assert not list(benchmark_restoration.problems(right, ["ours:quick*3", "DIP-l1", "input"]))
+    noise = "random-valued"
+    for wrong in ("salt:0.3", noise, f"{noise}:30%", f"{noise}:0", f"{noise}:0.3:x", "none:0.3"):
+        assert len(list(benchmark_restoration.problems([wrong], []))) == 1, wrong
+    for wrong in ("ours:quikc", "PD-Denoising"):
+        assert len(list(benchmark_restoration.problems([], [wrong]))) == 1, wrong

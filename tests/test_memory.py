@@ -27,6 +27,17 @@ CPU = torch.device("cpu")
 SMALL = dipsop.HeldOut(steps=6, rounds=2, crop=16, widths=(8, 8), flips=1)
 
 
+def test_what_the_command_line_allows_decides_on_the_pieces(here, capsys):
+    images.save_values(Path("large.png"), np.random.default_rng(0).random((300, 400, 3), dtype=np.float32))
+    command = ("restore", "large.png", "--out", "out.png", "--preset", "quick", "--steps", 1, "--device", "cpu")
+    assert status(*command, "--memory", "812M") == 0
+    assert " in 4 pieces in " in capsys.readouterr().out
+    assert status(*command, "--memory", "800M") == 1
+    assert "allow more by --memory, or scale it down." in capsys.readouterr().err
+    assert status(*command, "--memory", "much") == 2
+    assert "say 4G or 1.5G" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["4G", "4GiB", "4 gb", "4096M", "4194304k", "4294967296"])
 def test_amounts_of_memory_are_read_as_people_write_them(text):
     assert memory.parsed(text) == 4 << 30

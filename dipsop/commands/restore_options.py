@@ -178,7 +178,7 @@ Memory = Annotated[
     str | None,
     typer.Option(
         metavar="AMOUNT",
-        help="Take no more than 4G, 800M, for all pictures side by side (--dask: for each): large ones in pieces.",
+        help="Take no more than 4G, 1.5G, for all pictures side by side (--dask: for each): large ones in pieces.",
         show_default="most of what is free",
         rich_help_panel=LONG,
     ),

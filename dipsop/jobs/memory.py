@@ -31,12 +31,12 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parsed(text: str | None) -> int | None:
-    """Return bytes of a text like 4G, 1.5GiB or 800M; ValueError where it is none."""
+    """Return bytes of a text like 4G, 1.5GiB or 900M; ValueError where it is none."""
     if text is None:
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
     if not match or not float(match[1]):
-        raise ValueError(f"{text} is not an amount of memory: say 4G or 800M.")
+        raise ValueError(f"{text} is not an amount of memory: say 4G or 1.5G.")
     return int(float(match[1]) * _UNITS[match[2]])
 
 

@@ -58,7 +58,7 @@ def show_result(path: Path) -> None:
 
 
 def show_once(path: Path, out: Path) -> None:
-    """The same, unless it was done."""
+    """Do what `show` does, unless `out` is there already."""
     with _SHOWING:
         if not out.exists():
             show(path, out)

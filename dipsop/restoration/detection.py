@@ -58,7 +58,7 @@ LEAST_PROBABILITY = 0.1  # of corruption, below which a value stays what it is, 
 MOST_DOUBTFUL = 0.75
 # How far a residual is followed, in units of b: the odds are certain there, and would overflow further on.
 MOST_FOLLOWED = 50.0
-# Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 15 %.
+# Of the strokes found, a network that learns the picture finds 95 % once more, of print that it took for them 13 %.
 LASTING = 0.8
 LATE_ROUNDS = 2  # the last ones, by a network that has seen the picture
 _STATE = ("found", "scale", "context", "by_row", "by_column", "by_pixel", "rounds_done")

@@ -259,7 +259,7 @@ class PredictorUNet(nn.Module):
         self.last = nn.Conv2d(widths[0], output_channels, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # He's start keeps the scale of the signal through sixteen layers; PyTorch's own loses it.
+                # He's start keeps the scale of the signal through fifteen layers and more; PyTorch's own loses it.
                 nn.init.kaiming_normal_(module.weight, a=0.1)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.last.weight)
