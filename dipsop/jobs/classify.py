@@ -1,12 +1,11 @@
 """One training run, from the labelled images to the list of suspect labels."""
 
-import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,16 +19,15 @@ from dipsop.classification import (
     review,
     run_folder,
     sources,
-    suspects,
 )
 from dipsop.classification.config import SIDE, TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import Process, in_turn, process
-from dipsop.classification.trainer import Epoch, Step, Trainer
+from dipsop.classification.trainer import Epoch, Trainer
 from dipsop.compute import DeviceName
 from dipsop.errors import DataError
-from dipsop.files import identity, save_json, shown
-from dipsop.jobs import next_round, settings
+from dipsop.files import identity, shown
+from dipsop.jobs import settings
 from dipsop.jobs.events import (
     Advice,
     Begun,
@@ -46,15 +44,13 @@ from dipsop.jobs.events import (
 )
 from dipsop.jobs.looking import look
 from dipsop.jobs.time_left import TimeLeft
+from dipsop.jobs.training import Training, telling
 
-SECONDS_BETWEEN_CURVES = 10
 UNINSTALLED = "pip install 'dipsop[features]' finds far more of the wrong labels, in less time"
 FROM_SCRATCH = (
     "the network is trained from scratch, as torchrun, --dtype, --shares, --compile and --method sop+ ask for: without "
     "them one that knows ImageNet finds far more of the wrong labels"
 )
-Said = TypeVar("Said")
-Result = TypeVar("Result")
 Event = Fetching | Noted | Advice | Looking | Begun | Underway | Saving | Epoch | Written | Done | Stopped
 
 
@@ -210,7 +206,7 @@ def _data(job: ClassifyJob, me: Process) -> Generator[Event, None, Dataset]:
         corrections.read(path)  # what is wrong with it is said before the images are read
     loading = sources.load(job.data, fetch=job.fetch, test_fraction=job.test_fraction, seed=job.seed)
     with in_turn(me) if job.fetch else nullcontext():
-        data = yield from _telling(loading, lambda said: Noted(said) if isinstance(said, str) else Fetching(*said))
+        data = yield from telling(loading, lambda said: Noted(said) if isinstance(said, str) else Fetching(*said))
     data = label_noise.apply(data, job.noise, job.seed, job.human_labels)
     # A decision may be on an image that is left out now.
     data = sources.some(corrections.apply(data, job.corrections), job.images)
@@ -266,100 +262,3 @@ def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) 
             f"{shown(out)} is a run of another version, which this one cannot go on with: choose another --out."
         ) from None
     return epochs
-
-
-@dataclass
-class Training:
-    """A run under way, in this process among others: what is trained, and on what.
-
-    Attributes
-    ----------
-    data : Dataset
-        What is trained on: images, or features of them.
-    pictures : Dataset
-        The images themselves.
-    epochs : list of Epoch
-        Those done.
-    """
-
-    job: ClassifyJob
-    me: Process
-    trainer: Trainer
-    data: Dataset
-    pictures: Dataset
-    left: TimeLeft
-    epochs: list[Epoch]
-
-    def train(self, stop: Stop) -> Generator[Event, None, bool]:
-        """Go through the epochs left, writing each to the folder; returns whether `stop()` ended it."""
-        drawn = -math.inf
-        for epoch in self.trainer.steps(stop):
-            self.left.see(epoch)
-            if isinstance(epoch, Step):
-                yield self._underway(f"epoch {epoch.epoch}/{self.trainer.config.epochs}")
-                continue
-            yield Saving()
-            self.epochs.append(epoch)
-            state = self.trainer.state()
-            if self.me.rank == 0:
-                run_folder.save_checkpoint(self.job.out, state, self.epochs)
-                if time.monotonic() > drawn + SECONDS_BETWEEN_CURVES:
-                    run_folder.write_curves(self.job.out, self.epochs)
-                    drawn = time.monotonic()
-            yield epoch
-            if self.me.any(stop()):
-                return True
-        return len(self.epochs) < self.trainer.config.epochs
-
-    def finish(self, stop: Stop) -> Generator[Event, None, bool]:
-        """Write the list and the summary; returns whether `stop()` came before."""
-
-        def seen(step: Step) -> Underway:
-            self.left.see(step)
-            return self._underway("the list")
-
-        found = yield from _telling(suspects.find(self.trainer, self.data, stop), seen)
-        if self.me.any(stop() or found is None) or found is None:
-            return True
-        yield Saving()
-        if self.me.rank == 0:
-            out, summary = self.job.out, self._summary() | found.figures
-            run_folder.write_metrics(out, self.epochs)
-            run_folder.write_curves(out, self.epochs)
-            run_folder.write_suspects(out, found.listed)
-            then = next_round.commands(self.job, self.pictures)
-            review.write(out, found.listed, self.pictures, self.job.data, then, next_round.saved_as(self.job))
-            save_json(out / run_folder.SUMMARY, summary)
-            yield Written(out / run_folder.SUSPECTS)
-            yield Written(out / review.PAGE)
-            yield Done(summary)
-        return False
-
-    def _underway(self, what: str) -> Underway:
-        return Underway(self.left.done, self.left.seconds, what)
-
-    def _summary(self) -> dict[str, Any]:
-        """What came out, the quality of the list apart; the headline is the last epoch."""
-        last, best = self.epochs[-1], max(self.epochs, key=lambda epoch: epoch.test_accuracy)
-        return {
-            "out": str(self.job.out),
-            "method": self.trainer.config.method,
-            "noise": self.data.noise,
-            "epochs": last.number,
-            "test_accuracy": last.test_accuracy,
-            "best_test_accuracy": best.test_accuracy,
-            "best_epoch": None if math.isnan(last.test_accuracy) else best.number,
-            "seconds": sum(epoch.seconds for epoch in self.epochs),
-            "device": str(self.me.device),
-        }
-
-
-def _telling(work: Generator[Said, None, Result], event: Callable[[Said], Event]) -> Generator[Event, None, Result]:
-    """Return what the work comes to; meanwhile, yield an event for all that it says."""
-    while True:
-        try:
-            said = next(work)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        yield event(said)
