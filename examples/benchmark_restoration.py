@@ -78,7 +78,7 @@ class Run:
     """One method on one corrupted picture.
 
     PSNR in dB, of the result and, where the course was looked at, at its peak (inner); seconds; peak memory in bytes;
-    share of the clean values that were changed; the course, (step, PSNR inner) each time it was looked at.
+    share of the clean values that were changed; the course, (step, PSNR inner) each time it was looked at; the day.
     """
 
     picture: str
@@ -91,6 +91,7 @@ class Run:
     peak_memory: int
     clean_changed: float
     course: Sequence[tuple[int, float]] | None = None
+    date: str | None = None
 
 
 def corrupted(clean: Array, corruption: str, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -157,6 +158,7 @@ def measure(path: Path, corruption: str, name: str, seed: int, steps: int | None
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         clean_changed=float(np.mean(picture[~mask] != image[~mask])),
         course=course,
+        date=time.strftime("%Y-%m-%d"),
     )
 
 

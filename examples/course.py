@@ -1,5 +1,6 @@
 """A training that can go on: what train_start.py, train_look.py and train_marks.py have in common."""
 
+import argparse
 import copy
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,15 @@ MOST_GRADIENT = 0.5  # its norm
 SECONDS_BETWEEN_SAVES = 60
 LEAST = 0.01  # of the rate, at the end
 STEPS_AHEAD = 50  # that a GPU is given before it is asked for a number: else it is given minutes, and no clock tells
+
+
+def options(parser: argparse.ArgumentParser, *, minutes: float, lr: float, out: str) -> None:
+    """Add what all of them take, with these defaults."""
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--lr", type=float, default=lr)
+    parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
+    parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
+    parser.add_argument("--out", type=Path, default=Path(out), help="goes on from there, if no checkpoint is")
 
 
 class Course:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course import Course
+from course import Course, options
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -135,11 +135,7 @@ def main() -> None:
     """Read the rounds and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rounds", type=Path, help="folder that look_rounds.py filled")
-    parser.add_argument("--minutes", type=float, default=600)
-    parser.add_argument("--lr", type=float, default=LR)
-    parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
-    parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
-    parser.add_argument("--out", type=Path, default=Path("look.npz"), help="goes on from there, if no checkpoint is")
+    options(parser, minutes=600, lr=LR, out="look.npz")
     a = parser.parse_args()
     tune_process()
     torch.manual_seed(a.seed)

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course import Course
+from course import Course, options
 from damage import crack, drawn_cover, dust, hair, letters, page, scratch
 from numpy.typing import NDArray
 from PIL import Image
@@ -321,14 +321,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--pack", type=Path, help="write what is to be trained on there, and no more")
-    parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--lr", type=float, default=LR)
-    parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
+    options(parser, minutes=8, lr=LR, out="marks.npz")
     parser.add_argument("--layers", type=int, default=20_000, help="things to draw")
     parser.add_argument("--processes", type=int, default=2, help="to draw them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
-    parser.add_argument("--out", type=Path, default=Path("marks.npz"), help="goes on from there, if no checkpoint is")
     a = parser.parse_args()
     tune_process()
     if a.pack:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from course import Course
+from course import Course, options
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -188,13 +188,7 @@ def main() -> None:
     """Read the photographs and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path, help="folder with the files that train_start.csv lists")
-    parser.add_argument("--minutes", type=float, default=70)
-    parser.add_argument("--lr", type=float, default=LR)
-    parser.add_argument("--seed", type=int, default=0, help="another one for every leg of a training that goes on")
-    parser.add_argument("--checkpoint", type=Path, help="goes on from there, and writes it")
-    parser.add_argument(
-        "--out", type=Path, default=Path("pretrained.npz"), help="goes on from there, if no checkpoint is"
-    )
+    options(parser, minutes=70, lr=LR, out="pretrained.npz")
     a = parser.parse_args()
     tune_process()
     torch.manual_seed(a.seed)
