@@ -471,7 +471,7 @@ def test_what_is_downloaded_is_what_the_command_line_writes_bit_for_bit(browser:
     assert browser.put(f"{place}/brush/missed", content=png(here, Picture(samples=painted))).status_code == 204
     assert browser.post(f"{place}/start", json={"again": True, "steps": 4}).status_code == 200
     again = waited(browser, tab, said["key"])
-    assert (again["stage"], again["again"]) == ("done", True)
+    assert again["stage"] == "done"
     Path("deep.mask.png").write_bytes(browser.get(f"{place}/files/mask").content)
     found = images.load(Path("deep.found.png")).samples > 127
     assert ((images.load(Path("deep.mask.png")).samples > 127) == (found | (painted > 127))).all()
@@ -485,16 +485,32 @@ def test_what_is_downloaded_is_what_the_command_line_writes_bit_for_bit(browser:
     assert not list(folder_of(browser).rglob("*.zip"))
 
 
-def test_stop_keeps_what_is_there_and_a_closed_tab_ends_its_fit(browser: TestClient, tmp_path: Path) -> None:
+def test_the_command_line_says_what_is_to_stay_where_the_brush_marked_it(browser: TestClient, tmp_path: Path) -> None:
     tab = opened(browser)
-    said = dropped(browser, tab, "a.png", png(tmp_path, noisy(side=32)))
+    place = f"/tabs/{tab}/pictures/{dropped(browser, tab, 'a.png', png(tmp_path, noisy(side=32)))['key']}"
+    for stay, preset, said in (("false", "quick", False), ("true", "quick", True), ("true", "dip", False)):
+        line = browser.post(f"{place}/command?stay={stay}", json={"preset": preset}).json()["command"]
+        assert ("--protect a.stay.png" in line) == said
+
+
+def test_stop_keeps_what_is_there_and_a_closed_tab_ends_its_fit(
+    browser: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab = opened(browser)
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(png(tmp_path, noisy(side=32)))
+    said = dropped(browser, tab, "a.png", Path("a.png").read_bytes())
     place = f"/tabs/{tab}/pictures/{said['key']}"
     browser.post(f"{place}/start", json={"steps": 100_000})
-    waited(browser, tab, said["key"], lambda said: said["stage"] == "running")
+    running = waited(browser, tab, said["key"], lambda said: said["stage"] == "running")
+    assert "--steps 100000 " in running["command"]
     assert browser.post(f"{place}/stop").json()["stopping"]  # before its first step, most likely
     done = waited(browser, tab, said["key"])
     assert (done["stage"], done["result"]["reason"]) == ("done", "interrupted")
-    assert browser.get(f"{place}/files/out").status_code == 200
+    Path("a.record.json").write_bytes(browser.get(f"{place}/files/record").content)
+    assert done["result_command"] == "dipsop restore --from-record a.record.json"
+    assert status(*shlex.split(done["result_command"])[1:], "--quiet") == 0
+    assert browser.get(f"{place}/files/out").content == Path("a.restored.png").read_bytes()
     browser.post(f"{place}/start", json={"steps": 100_000})
     waited(browser, tab, said["key"], lambda said: said["stage"] == "running" and said["seconds_left"] is not None)
     item = browser.app.state.tabs._tabs[tab].items[said["key"]]  # type: ignore[attr-defined]

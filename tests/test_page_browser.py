@@ -228,8 +228,23 @@ def test_a_broken_file_among_several_is_harmless_and_all_results_come_as_a_zip(t
     shutil.unpack_archive("all.zip", "all")
     assert {"good.restored.png", "good.found.png", "good.record.json", "bother.restored.png"} <= set(os.listdir("all"))
     assert json.loads(Path("all", "good.record.json").read_text())["job"]["source"] == "good.png"
-    tab.click("#queue li.bad .away")
+    names = ["good.png", "broken.png", "bother.png"]
+    assert tab.locator("#queue .open strong").all_text_contents() == names
+    tab.focus("#queue li.bad .away")
+    tab.keyboard.press("Enter")
     until(lambda: tab.locator("#queue li").count() == 2)
+    assert tab.evaluate("document.activeElement.querySelector('strong').textContent") == "bother.png"
+
+
+def test_why_a_picture_was_not_started_stays_to_be_read(tab: Any, served: tuple[str, Path]) -> None:
+    mine, _ = opened(tab.context, served[0])  # whose console has the refusal
+    steps(mine, 0)
+    drop(mine, noisy("photo.png"))
+    until(lambda: mine.locator("#queue li").count() == 1 and mine.is_visible("#trouble"))
+    mine.wait_for_timeout(3000)  # it asks how things are meanwhile
+    assert mine.text_content("#trouble") == "The steps must be a number from 1 to 1000000."
+    mine.click("#trouble")
+    assert not mine.is_visible("#trouble")
 
 
 def test_two_tabs_do_not_mix_and_a_closed_one_leaves_nothing(tab: Any, served: tuple[str, Path]) -> None:

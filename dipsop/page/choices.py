@@ -174,6 +174,11 @@ def suffix_of(name: str, picture: Picture) -> str:
     return next(suffix for suffix in (*named, *others, ".png", ".tif") if fits(picture, FORMATS[suffix.lower()]))
 
 
+def command_of_record(called: Mapping[str, str]) -> str:
+    """Return the `dipsop restore ...` that ends where a run was stopped."""
+    return shlex.join(["dipsop", "restore", "--from-record", called["record"]])
+
+
 def command_line(job: RestoreJob, called: Mapping[str, str]) -> str:
     """Return the `dipsop restore ...` that does the same, with files as `called` by part.
 

@@ -75,7 +75,7 @@ class Fit:
     def told(self) -> dict[str, Any]:
         """What the page has to know of it, as JSON has it."""
         names = ("done", "seconds_left", "live", "stopping", "problem")
-        return {name: getattr(self, name) for name in names} | {"again": self.job.mask is not None}
+        return {name: getattr(self, name) for name in names}
 
     def run(self) -> None:
         """Restore; comes back when the process has ended and what is shown of the result is there."""

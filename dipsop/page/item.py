@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from dipsop.errors import DipsopError, ImageError
-from dipsop.jobs.job import RestoreJob
 from dipsop.page import choices, looks
 from dipsop.page.fits import Fit, Fits
 from dipsop.pictures.kinds import RAW_SUFFIXES
@@ -116,7 +115,7 @@ class Item:
         self._settle()
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
-        job = self._job(choice, folder)
+        job = choices.job(choice, self.source, folder, self.suffix, protect=self.layer("stay").exists())
         if job.mask is not None:
             shape = (self.about["height"], self.about["width"], self.about["channels"])
             missed, stay = (self.layer(name) for name in LAYERS)
@@ -144,9 +143,9 @@ class Item:
         """What its files are called where its owner has them."""
         return choices.names(self.name, self.suffix)
 
-    def command(self, choice: choices.Choice) -> str:
-        """The command line that does what a choice would."""
-        return choices.command_line(self._job(choice, self.folder), self.called())
+    def command(self, choice: choices.Choice, stay: bool) -> str:
+        """The command line that does what a choice would, and whether the brush marked what is to stay."""
+        return choices.command_line(choices.job(choice, self.source, self.folder, self.suffix, stay), self.called())
 
     def files(self) -> dict[str, tuple[Path, str]]:
         """What can be taken home, by part of the job: where it lies, and what it is called."""
@@ -174,13 +173,13 @@ class Item:
         said = {"key": self.key, "name": self.name, "stage": stage, "problem": self.problem, **self.about}
         if self.fit is not None:
             said |= self.fit.told() | {"ahead": fits.ahead_of(self.fit)}
+            said["command"] = choices.command_line(self.fit.job, self.called())
         if self.done is not None:
             said |= {"result": self.done.report, "version": self.done.number, "files": list(self.files())}
-            said["result_command"] = choices.command_line(self.done.job, self.called())
+            stopped = self.done.report is not None and self.done.report["reason"] == "interrupted"
+            by_options = choices.command_line(self.done.job, self.called())
+            said["result_command"] = choices.command_of_record(self.called()) if stopped else by_options
         return said
-
-    def _job(self, choice: choices.Choice, folder: Path) -> RestoreJob:
-        return choices.job(choice, self.source, folder, self.suffix, protect=self.layer("stay").exists())
 
     def _settle(self) -> None:
         """Note what became of the last run."""

@@ -166,6 +166,8 @@ async def upload(request: Request) -> Response:
         raise
     else:
         await run_in_threadpool(item.read)
+        if await request.is_disconnected():  # taken away meanwhile
+            await run_in_threadpool(tab.remove, item)
     return JSONResponse(item.told(tab.fits))
 
 
@@ -185,8 +187,8 @@ async def start(request: Request) -> Response:
 
 async def command(request: Request) -> Response:
     """The command line that does what is chosen."""
-    item = _item(request)
-    return JSONResponse({"command": item.command(await choice_in(request))})
+    item, stay = _item(request), request.query_params.get("stay") == "true"
+    return JSONResponse({"command": item.command(await choice_in(request), stay)})
 
 
 def stop(request: Request) -> Response:

@@ -65,7 +65,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob(bytes(csv()), {type: "text/csv"}));
   link.download = RUN.saved_as;
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 40_000); // Safari asks for it later
   unsaved = false;
   const made = [...decided.values()].filter((d) => d.what !== "skip").length;
   say(`${made} decision${made === 1 ? "" : "s"} saved as ${RUN.saved_as}.`);

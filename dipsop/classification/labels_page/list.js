@@ -17,7 +17,10 @@ function fetchChunk(i) {
   const script = document.createElement("script");
   script.src = `${RUN.beside}/${number}.js`;
   script.onload = () => { drawList(); drawStage(); };
-  script.onerror = () => say(`The pictures in ${RUN.beside} are missing: keep that folder beside this page.`);
+  script.onerror = () => {
+    chunks.delete(number); // it is asked for again when it is to be shown again
+    say(`The pictures in ${RUN.beside} are missing: keep that folder beside this page.`);
+  };
   document.head.append(script);
 }
 

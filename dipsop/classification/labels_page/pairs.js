@@ -47,7 +47,7 @@ function table() {
       const number = numbers.get(`${given} ${suggested}`);
       if (!number) return;
       if (given === suggested) cell.className = "same";
-      else cell.style.background = `rgb(var(--tint) / ${0.1 + 0.5 * Math.sqrt(number / most)})`;
+      else cell.style.background = `rgb(var(--tint) / ${0.1 + 0.35 * Math.sqrt(number / most)})`;
       cell.append(pairButton(given, suggested, number, number));
     });
   });

@@ -1,6 +1,6 @@
 // Mouse, fingers and keys on the picture: they move it, the line, or the brush.
 
-const NEAR = 14; // CSS pixels, how near to the line one takes hold of it
+const NEAR = 18; // CSS pixels, how near to the line one takes hold of it
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function listen(view, brush) {
@@ -16,7 +16,7 @@ export function listen(view, brush) {
     if (fingers.size === 2) {
       if (doing === "paint") brush.undo(); // the first finger of two was not meant to paint
       doing = "pinch";
-    } else if (view.after && Math.abs(x - view.lineAt()) < NEAR * (window.devicePixelRatio || 1) && !brush.mode) {
+    } else if (view.after && near(x) && !brush.mode) {
       doing = "wipe";
     } else if (brush.mode && event.button === 0) {
       doing = "paint";
@@ -26,7 +26,14 @@ export function listen(view, brush) {
     }
   });
 
+  const end = (event) => {
+    fingers.delete(event.pointerId);
+    brush.end();
+    doing = fingers.size ? "move" : "";
+  };
+
   canvas.addEventListener("pointermove", (event) => {
+    if (!event.buttons && fingers.has(event.pointerId)) end(event); // a menu took the release
     const at = view.at(event), last = fingers.get(event.pointerId);
     brush.cursor = at;
     if (last) {
@@ -52,12 +59,7 @@ export function listen(view, brush) {
     view.zoomBy(apart(at) / apart(before), still);
   }
 
-  for (const name of ["pointerup", "pointercancel"])
-    canvas.addEventListener(name, (event) => {
-      fingers.delete(event.pointerId);
-      brush.end();
-      doing = fingers.size ? "move" : "";
-    });
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, end);
   canvas.addEventListener("pointerleave", () => { brush.cursor = null; view.draw(); });
 
   canvas.addEventListener("keydown", (event) => {

@@ -48,7 +48,10 @@ export async function copy(text) {
   const area = document.createElement("textarea"); // over http from another computer there is no clipboard to write to
   area.value = text;
   document.body.append(area);
+  const before = document.activeElement;
   area.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
+  before.focus();
+  if (!copied) throw new Error("The browser does not let it be copied: mark it, and copy it by hand.");
 }

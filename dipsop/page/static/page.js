@@ -16,7 +16,7 @@ const view = new View(at("stage"), at("canvas"), at("wipe"), at("divider"));
 const brush = new Brush(view);
 listen(view, brush);
 
-let pictures = [], chosen = null, shown = {};
+let pictures = [], chosen = null, shown = {}, coming = {}; // the looks that are there, and that are loaded, by their place
 const strokes = new Map(); // of each picture, by its key
 const queue = new Queue(at("queue"), choose, remove);
 let options, uploads;
@@ -39,18 +39,19 @@ async function trying(action) {
   }
 }
 
-// Say for those who cannot see it how a picture goes: every change, and every quarter of the way.
-function say(picture, before) {
+// What is said for those who cannot see it of how a picture goes: every change, and every quarter of the way.
+function news(picture, before) {
   const quarter = (each) => Math.floor(4 * (each?.done ?? 0));
-  if (before?.stage === picture.stage && quarter(before) === quarter(picture)) return;
+  if (before?.stage === picture.stage && quarter(before) === quarter(picture)) return [];
   const way = picture.stage === "running" ? `${25 * quarter(picture)} %, ` : "";
-  at("said").textContent = `${picture.name}: ${way}${state(picture)}`;
+  return [`${picture.name}: ${way}${state(picture)}`];
 }
 
 // Ask the server how things are, and show it.
 async function refresh() {
   const told = await wire.told();
-  for (const picture of told) say(picture, pictures.find(({ key }) => key === picture.key));
+  const said = told.flatMap((picture) => news(picture, pictures.find(({ key }) => key === picture.key)));
+  if (said.length) at("said").textContent = said.join(". ");
   pictures = told;
   showAll();
 }
@@ -74,8 +75,10 @@ async function came(picture) {
   if (picture) {
     pictures = [...pictures.filter(({ key }) => key !== picture.key), picture]; // asked for meanwhile, it may be there
     if (!current() && picture.stage !== "refused") choose(picture.key);
-    if (picture.stage === "ready") await trying(() => wire.start(picture.key, options.choice()));
-    await trying(refresh);
+    await trying(async () => { // at once: a second try would hide what the first had to complain of
+      if (picture.stage === "ready") await wire.start(picture.key, options.choice());
+      await refresh();
+    });
   }
   showAll();
 }
@@ -85,6 +88,7 @@ function choose(key) {
   if (!picture?.width) return;
   chosen = key;
   shown = {};
+  coming = {};
   touched = false;
   view.show(picture.width, picture.height);
   brush.take(strokes.get(key) ?? [], picture.width, picture.height);
@@ -129,7 +133,7 @@ function showPicture() {
     at("stop").disabled = picture.stopping;
   }
   at("sentence").hidden = picture.stage !== "failed";
-  at("sentence").textContent = wire.sentence(picture.problem ?? "");
+  at("sentence").textContent = wire.sentence(picture.problem ?? "", picture.name);
   at("start").textContent = busy(picture) ? "Begin anew with these" : "Start anew with these";
   at("show-found").disabled = !picture.version;
   showAgain(picture);
@@ -140,11 +144,10 @@ function showPicture() {
 function showLooks(picture) {
   const version = picture.version ?? 0;
   put(picture, "before", "before", 0);
-  if (picture.live && busy(picture)) put(picture, "after", "live", picture.live);
-  else if (version) put(picture, "after", "after", version);
-  else put(picture, "after", "first", 0);
-  if (version) put(picture, "found", "found", version);
-  at("tag-after").textContent = after(picture);
+  if (picture.live && busy(picture)) put(picture, "after", "live", picture.live, after(picture));
+  else if (version) put(picture, "after", "after", version, after(picture));
+  else put(picture, "after", "first", 0, after(picture));
+  if (version && at("show-found").checked) put(picture, "found", "found", version);
 }
 
 // What stands right of the line.
@@ -154,13 +157,19 @@ function after(picture) {
   return busy(picture) ? "Before this run" : "After";
 }
 
-async function put(picture, place, name, version) {
-  const address = wire.look(picture.key, name, version);
-  if (shown[place] === address) return;
-  shown[place] = address;
-  const image = await load(address).catch(() => null); // written anew just now: the next one will come
-  if (image && shown[place] === address) view.set(place, image);
-  else if (!image && shown[place] === address) shown[place] = "";
+// Load one at a time in its place: on a slow line each would be replaced before it came.
+async function put(picture, place, name, version, words) {
+  const address = wire.look(picture.key, name, version), here = coming;
+  if (shown[place] !== address) {
+    if (here[place]) return;
+    here[place] = true;
+    const image = await load(address).catch(() => null); // written anew just now: the next one will come
+    here[place] = false;
+    if (!image || here !== coming) return; // another picture was chosen
+    shown[place] = address;
+    view.set(place, image);
+  }
+  if (words) at("tag-after").textContent = words;
 }
 
 function showAgain(picture) {
@@ -187,14 +196,15 @@ function showDownloads(picture) {
   showCommand();
 }
 
-// The command line that made the result; once a choice is touched, the one that would make the next.
+const stays = () => brush.strokes.some(({ mode }) => mode === "stay");
+
+// The command line that made the result or is making one; once a choice is touched, the one that would make the next.
 let asked = 0, touched = false;
 async function showCommand() {
   const picture = current(), mine = ++asked;
   if (!picture) return;
-  const line = picture.result_command && !touched && !busy(picture)
-    ? picture.result_command
-    : await wire.command(picture.key, busy(picture) && picture.again ? againChoice() : options.choice()).catch((error) => error.message);
+  const made = busy(picture) ? picture.command : picture.result_command;
+  const line = made && !touched ? made : await wire.command(picture.key, options.choice(), stays()).catch((error) => error.message);
   if (mine !== asked) return;
   const parts = line.split(/(?= --)/).map((part) => Object.assign(document.createElement("span"), { textContent: part }));
   at("command").replaceChildren(...parts);
@@ -229,12 +239,13 @@ function wireUp() {
   at("again").addEventListener("click", () => start(true));
   at("undo").addEventListener("click", () => { brush.undo(); strokes.set(chosen, brush.strokes); showPicture(); });
   at("copy").addEventListener("click", async () => {
-    await copy(at("command").textContent);
+    if (await trying(() => copy(at("command").textContent)) === null) return;
     at("copy").textContent = "Copied";
     setTimeout(() => { at("copy").textContent = "Copy"; }, 1500);
   });
   at("options").addEventListener("submit", (event) => { event.preventDefault(); start(false); });
-  at("show-found").addEventListener("change", () => { view.showFound = at("show-found").checked; view.draw(); });
+  at("show-found").addEventListener("change", () => { view.showFound = at("show-found").checked; view.draw(); showPicture(); });
+  at("trouble").addEventListener("click", () => { at("trouble").hidden = true; });
   at("size").addEventListener("input", () => { brush.size = Number(at("size").value); view.draw(); });
   for (const radio of document.querySelectorAll("[name=brush]"))
     radio.addEventListener("change", () => { brush.mode = radio.value; at("tools").dataset.brush = radio.value; view.draw(); });
@@ -243,8 +254,15 @@ function wireUp() {
   at("fit").addEventListener("click", () => view.fit());
   at("single").addEventListener("click", () => view.zoomBy(1 / view.scale));
   view.changed = () => { at("zoom").textContent = `${Math.round(100 * view.scale)} %`; };
-  brush.changed = () => { if (chosen) { strokes.set(chosen, brush.strokes); showAgain(current()); } };
+  brush.changed = () => {
+    if (!chosen) return;
+    strokes.set(chosen, brush.strokes);
+    showAgain(current());
+    if (touched) showCommand();
+  };
 }
+
+const unfinished = () => pictures.some((each) => busy(each) || each.version) || uploads.sending.some(({ stage }) => stage === "sending");
 
 async function begin() {
   const about = await wire.about();
@@ -256,7 +274,7 @@ async function begin() {
   wireTabs(about);
   window.addEventListener("pagehide", () => wire.close());
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-  window.addEventListener("beforeunload", (event) => { if (pictures.some((each) => busy(each) || each.version)) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => { if (unfinished()) event.preventDefault(); });
   keepAsking();
 }
 

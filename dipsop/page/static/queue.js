@@ -17,7 +17,7 @@ export function share(fraction) {
 export function state(picture) {
   switch (picture.stage) {
     case "sending": return "coming in";
-    case "refused": case "failed": return sentence(picture.problem);
+    case "refused": case "failed": return sentence(picture.problem, picture.name);
     case "waiting": return picture.ahead === 1 ? "waits for one other" : `waits for ${picture.ahead} others`;
     case "running": return picture.seconds_left === null ? "starting" : `${clock(picture.seconds_left)} left`;
     case "done": return picture.result.fraction_corrupted ? `${share(picture.result.fraction_corrupted)} found` : "nothing found";
@@ -32,12 +32,19 @@ export class Queue {
   }
 
   show(pictures, chosen) {
-    for (const [key, row] of this.rows)
-      if (!pictures.some((picture) => picture.key === key)) { row.remove(); this.rows.delete(key); }
+    for (const [key, row] of this.rows) if (!pictures.some((picture) => picture.key === key)) this.drop(key, row);
     for (const picture of pictures) {
       if (!this.rows.has(picture.key)) this.rows.set(picture.key, this.row(picture));
       this.update(this.rows.get(picture.key), picture, picture.key === chosen);
     }
+  }
+
+  // Whoever goes by keys stays where the row was.
+  drop(key, row) {
+    const next = row.nextElementSibling ?? row.previousElementSibling, held = row.contains(document.activeElement);
+    row.remove();
+    this.rows.delete(key);
+    if (held) (next?.querySelector(".open") ?? document.getElementById("choose")).focus();
   }
 
   row(picture) {
@@ -54,7 +61,7 @@ export class Queue {
     away.addEventListener("click", () => this.remove(row.dataset.key));
     row.append(open, away);
     row.dataset.key = picture.key;
-    this.list.append(row);
+    this.list.insertBefore(row, picture.stage === "sending" ? null : this.list.querySelector(".sending"));
     return row;
   }
 

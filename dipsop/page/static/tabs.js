@@ -1,17 +1,20 @@
 // The two tabs of the page: pictures, and labels in a frame of their own.
 
+import { about as ask } from "./wire.js";
+
 const at = (id) => document.getElementById(id);
 
 export function wireTabs(about) {
   const tabs = [...document.querySelectorAll("[role=tab]")];
-  const open = (tab) => {
+  const open = async (tab) => {
     for (const each of tabs) {
       each.setAttribute("aria-selected", each === tab);
       each.tabIndex = each === tab ? 0 : -1;
       at(each.getAttribute("aria-controls")).hidden = each !== tab;
     }
-    if (tab.id === "tab-labels" && !at("labels").childElementCount) at("labels").append(labels(about));
     tab.focus();
+    if (tab.id === "tab-labels" && !at("labels").querySelector("iframe")) // they may have come meanwhile
+      at("labels").replaceChildren(labels(await ask().catch(() => about)));
   };
   for (const tab of tabs) {
     tab.addEventListener("click", () => open(tab));

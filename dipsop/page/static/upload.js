@@ -11,7 +11,10 @@ export class Uploads {
     for (const id of ["choose", "more"]) at(id).addEventListener("click", () => at("files").click());
     at("files").addEventListener("change", () => { this.send([...at("files").files]); at("files").value = ""; });
     document.addEventListener("paste", (event) => this.send([...(event.clipboardData?.files ?? [])]));
-    document.addEventListener("dragover", (event) => { event.preventDefault(); at("drop").hidden = false; });
+    document.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      at("drop").hidden = !event.dataTransfer.types.includes("Files");
+    });
     document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) at("drop").hidden = true; });
     document.addEventListener("drop", (event) => {
       event.preventDefault();
@@ -22,7 +25,8 @@ export class Uploads {
 
   send(files) {
     for (const file of files) {
-      const waiting = { key: `sending-${crypto.getRandomValues(new Uint32Array(1))[0]}`, name: file.name, stage: "sending" };
+      const key = `sending-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
+      const waiting = { key, name: file.name, stage: "sending", ending: new AbortController() };
       this.sending.push(waiting);
       this.chain = this.chain.then(() => this.one(file, waiting));
     }
@@ -34,7 +38,10 @@ export class Uploads {
     try {
       if (file.size > this.about.most_bytes)
         throw new Error(`${file.name} is larger than ${this.about.most_bytes >> 20} MB: crop or scale it down.`);
-      const picture = await wire.upload(file);
+      await file.slice(0, 1).arrayBuffer().catch(() => {
+        throw new Error(`${file.name} cannot be read: drop pictures, not their folder, and leave them where they are.`);
+      });
+      const picture = await wire.upload(file, waiting.ending.signal);
       const wanted = this.sending.includes(waiting);
       this.forget(waiting.key);
       if (wanted) await this.came(picture);
@@ -46,6 +53,7 @@ export class Uploads {
   }
 
   forget(key) {
+    this.sending.find((waiting) => waiting.key === key)?.ending.abort(); // what has been sent whole does not mind
     this.sending = this.sending.filter((waiting) => waiting.key !== key);
   }
 }

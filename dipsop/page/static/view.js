@@ -23,6 +23,7 @@ export class View {
   }
 
   resize() {
+    if (!this.stage.clientWidth) return; // behind the other tab
     const ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.max(1, Math.round(this.stage.clientWidth * ratio));
     this.canvas.height = Math.max(1, Math.round(this.stage.clientHeight * ratio));
@@ -154,9 +155,12 @@ function coloured(image) {
   const pixels = canvas.getContext("2d");
   pixels.drawImage(image, 0, 0);
   const data = pixels.getImageData(0, 0, image.width, image.height);
+  const [red, green, blue] = FOUND;
   for (let i = 0; i < data.data.length; i += 4) {
     const channels = (data.data[i] + data.data[i + 1] + data.data[i + 2]) / 255; // of a pixel, found
-    [data.data[i], data.data[i + 1], data.data[i + 2]] = FOUND;
+    data.data[i] = red;
+    data.data[i + 1] = green;
+    data.data[i + 2] = blue;
     data.data[i + 3] = 80 * channels;
   }
   pixels.putImageData(data, 0, 0);

@@ -19,7 +19,8 @@ async function ask(path, options = {}) {
 }
 
 // A sentence begins with a capital letter, but a file has the name that it has.
-export const sentence = (text) => (/^[a-z]+ /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text);
+export const sentence = (text, name = null) =>
+  /^[a-z]+ /.test(text) && !(name && text.startsWith(name)) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 
 const picture = (key) => `/tabs/${tab}/pictures/${key}`;
 const post = (path, said) => ask(path, { method: "POST", body: said === undefined ? undefined : JSON.stringify(said) });
@@ -27,11 +28,11 @@ const post = (path, said) => ask(path, { method: "POST", body: said === undefine
 export const about = () => ask("/about");
 export const open = async () => { tab = (await post("/tabs")).tab; };
 export const told = async () => (await ask(`/tabs/${tab}`)).pictures;
-export const upload = (file) =>
-  ask(`/tabs/${tab}/pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+export const upload = (file, signal) =>
+  ask(`/tabs/${tab}/pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file, signal });
 export const start = (key, choice) => post(`${picture(key)}/start`, choice);
 export const stop = (key) => post(`${picture(key)}/stop`);
-export const command = async (key, choice) => (await post(`${picture(key)}/command`, choice)).command;
+export const command = async (key, choice, stay) => (await post(`${picture(key)}/command?stay=${stay}`, choice)).command;
 export const remove = (key) => ask(picture(key), { method: "DELETE" });
 export const paint = (key, layer, blob) => ask(`${picture(key)}/brush/${layer}`, { method: "PUT", body: blob });
 export const look = (key, name, version) => `${picture(key)}/looks/${name}?${version}`;
