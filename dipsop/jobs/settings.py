@@ -21,10 +21,19 @@ def recipe(job: "ClassifyJob", begun: bool, world: int) -> str:
         recipe = run_folder.load_config(job.out).get("recipe")
         return recipe if recipe in RECIPES else "fast"
     own = not sources.is_cifar(job.data)
+    return "pretrained" if own and not _from_scratch(job, world) and features.installed() else "fast"
+
+
+def _from_scratch(job: "ClassifyJob", world: int) -> bool:
+    """Whether something is asked for that only networks have which are trained from scratch."""
     given = job.settings
-    from_scratch = "shares" in given or given.get("compile") or given.get("method") == "sop+"
-    from_scratch = from_scratch or given.get("dtype", "auto") != "auto" or world > 1
-    return "pretrained" if own and not from_scratch and features.installed() else "fast"
+    asked = (
+        "shares" in given,
+        given.get("compile"),
+        given.get("method") == "sop+",
+        given.get("dtype", "auto") != "auto",
+    )
+    return world > 1 or any(asked)
 
 
 def seen_at(job: "ClassifyJob", data: Dataset) -> int:
