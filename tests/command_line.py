@@ -1,4 +1,4 @@
-"""The command line, run in this process or in one of its own, and what a folder holds."""
+"""The command line, run in this process or in one of its own, and folders: filled, and what they hold."""
 
 import os
 import signal
@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dipsop.cli import main
 
@@ -63,6 +65,19 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.01)
+
+
+def red_and_blue(folder: Path, each: int, wrong: int, between: str = "") -> Path:
+    """Fill a folder with red and with blue images, a folder for either, the first of each in the other's."""
+    random = np.random.default_rng(0)
+    for k in range(each):
+        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
+            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
+            pixels[..., channel] += 100
+            path = folder / (other if k < wrong else name) / f"{name}{between}{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return folder
 
 
 def listing(folder: Path) -> dict[str, bytes]:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import status
-from PIL import Image
+from command_line import red_and_blue, status
 
 from dipsop.pictures import images
 from dipsop.pictures.picture import Picture
@@ -45,15 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def dirty(tmp_path: Path) -> Path:
     """A folder of red and of blue images, three of each in the other's folder."""
-    random = np.random.default_rng(0)
-    for k in range(40):
-        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
-            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
-            pixels[..., channel] += 100
-            path = tmp_path / "data" / (other if k < 3 else name) / f"{name}{k}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-    return tmp_path / "data"
+    return red_and_blue(tmp_path / "data", each=40, wrong=3)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import CLASSIFY, listing, status
-from PIL import Image
+from command_line import CLASSIFY, listing, red_and_blue, status
 from test_classification_data import write_cifar10
 
 from dipsop.classification import features, image_folder, issues, report, run_folder
@@ -25,14 +24,7 @@ from dipsop.jobs import trained
 def trained_on(tmp_path_factory):
     """A folder with photos/ of red and of blue images, two in the wrong place, and run/."""
     base = tmp_path_factory.mktemp("export")
-    random = np.random.default_rng(0)
-    for k in range(24):
-        for name, other, channel in (("red", "blue", 0), ("blue", "red", 2)):
-            pixels = random.integers(0, 120, (18, 20, 3)).astype(np.uint8)
-            pixels[..., channel] += 100
-            path = base / "photos" / (other if k < 1 else name) / f"{name} {k}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+    red_and_blue(base / "photos", each=24, wrong=1, between=" ")
     (base / "photos" / "red" / "notes.txt").write_text("no image")
     before = os.getcwd()
     os.chdir(base)
