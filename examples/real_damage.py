@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import wear
 from benchmark_restoration import SAMPLES
+from damage import drawn_cover
 from gallery import grid
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -23,6 +25,7 @@ from dipsop.pictures.picture import Array
 from dipsop.pictures.quality import psnr
 
 SIDE = 256
+DARK, PAPER = (0.16, 0.11, 0.07), (0.96, 0.90, 0.76)  # of an old print
 Damage = Callable[[Array, np.random.Generator], Array]
 
 
@@ -66,6 +69,15 @@ def wide_scratch(clean: Array, rng: np.random.Generator) -> Array:
     return damaged
 
 
+def cracks(clean: Array, rng: np.random.Generator) -> Array:
+    """Cracks, a fold and flakes of an old print, of the colour of its paper."""
+    damaged = clean
+    for draw in (wear.fracture, wear.fracture, wear.fracture, wear.fracture, wear.fracture, wear.fold, wear.flakes):
+        cover = drawn_cover(rng, SIDE, SIDE, draw)[..., None]
+        damaged = damaged + cover * (np.array(PAPER, np.float32) - damaged)
+    return damaged
+
+
 def hole(clean: Array, rng: np.random.Generator) -> Array:
     """A torn corner and a hole of 40 × 40 pixels."""
     damaged = clean.copy()
@@ -95,6 +107,13 @@ def page() -> Array:
     return (np.asarray(paper, np.float32)[..., None] / 255 - shade[:, None, None]).clip(0, 1)
 
 
+def old_print(name: str, top: int, left: int) -> Array:
+    """A crop of a sample picture in tones from brown to yellowed paper."""
+    tone: Array = sample(name, top, left).mean(2, keepdims=True)
+    dark, paper = np.array(DARK, np.float32), np.array(PAPER, np.float32)
+    return dark + (paper - dark) * tone
+
+
 def kinds() -> dict[str, tuple[Callable[[], Array], Damage]]:
     """Every kind of damage with the picture that it is done to."""
     return {
@@ -104,6 +123,7 @@ def kinds() -> dict[str, tuple[Callable[[], Array], Damage]]:
         "page with specks": (page, salt),
         "scratches, lettering": (lambda: sample("chelsea", 20, 90), lettering),
         "wide scratches": (lambda: sample("chelsea", 20, 90), wide_scratch),
+        "cracks of an old print": (lambda: old_print("astronaut", 0, 120), cracks),
         "holes": (lambda: sample("coffee", 70, 150), hole),
         "Gaussian noise": (lambda: sample("astronaut", 0, 120), gaussian),
     }

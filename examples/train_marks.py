@@ -5,14 +5,14 @@
 
 PHOTOGRAPHS holds the files that train_start.csv lists, as for train_start.py. PACKED gets them twice as large as they
 are trained on, so that nothing of JPEG is left in them: a stroke that interrupts its traces would be too easy to see.
-What marks may look like is damage.py's; they are drawn once, and laid over crops in other places, colours and numbers
-for every batch. Half of the crops have none: what is content has to be learned, too. It is for a GPU; on two cores a
-day of it is what minutes are there. It goes on from its checkpoint if there is one, or from the weights at --out.
+What marks may look like is damage.py's, and wear.py's on old prints (scans.py); they are drawn once, and laid over
+crops in other places, colours and numbers for every batch. Half of the crops have none: what is content has to be
+learned, too. It is for a GPU; on two cores a day of it is what minutes are there. It goes on from its checkpoint if
+there is one, or from the weights at --out.
 """
 
 import argparse
 import functools
-import io
 import itertools
 import math
 import time
@@ -27,23 +27,28 @@ from course import Course, options
 from damage import crack, drawn_cover, dust, hair, letters, page, scratch
 from numpy.typing import NDArray
 from PIL import Image
+from scans import aged, blurred, coin, normal, through_jpeg, uniform
 from torch import Tensor, nn
 from train_start import pictures
+from wear import craquelure, flakes, fold, fracture
 
 from dipsop.compute import DeviceName, pick_device, tune_process
 from dipsop.optimizers import Adam
 from dipsop.restoration.marks import Marks
 
 LR, WARMUP, AVERAGING = 1.5e-3, 300, 0.998
-CROP, BATCH = 192, 48
+CROP, BATCH = 192, 24
 SHORTER = (320, 200)  # pixels: the shorter side of a photograph, at each of the sizes that it is trained in
 COVER = 288  # the side of what is drawn, of which crops are laid over pictures
 MOST_LAYERS = 16
 DRAWERS = (scratch, scratch, hair, crack, letters, letters, dust, dust)
 LETTERS = 2  # the pair of them
-JOBS, PAGES = 8 * len(DRAWERS), 16  # in which they draw
+WEAR = (fracture, fracture, fracture, craquelure, fold, flakes, scratch, hair)  # over old prints, as many
+KINDS = DRAWERS + WEAR
+JOBS, PAGES = 4 * len(KINDS), 16  # in which they draw
 PLAIN = 2 / 255  # a pixel that is changed by more is to be found, by less neither has to nor must not be
-DRAWN = 0.3  # share of crops that are print or drawing
+SPREAD = 0.12  # of the most that a pixel nearby is changed: what is changed by less is what blur and JPEG carry there
+DRAWN, AGED = 0.3, 0.35  # shares of crops that are page or drawing, and old prints
 GREY = 0.12
 
 
@@ -91,13 +96,13 @@ class Crops:
         rows, columns = (self._places(length) for length in (height, width))
         at = self.starts[which, None, None] + rows[:, :, None] * width[:, None, None] + columns[:, None, :]
         crops = (self.pixels[at].float() / 255).permute(0, 3, 1, 2)
-        crops = torch.where(_coin(count, 0.5, device), crops, crops.transpose(2, 3))
-        crops = torch.where(_coin(count, 0.5, device), crops, crops[:, torch.randperm(3).tolist()])
-        light = (0.25 * _normal(count, device)).exp() * crops.clamp(min=1e-4) ** (0.35 * _normal(count, device)).exp()
-        crops = torch.where(_coin(count, 0.3, device), (light + 0.1 * _normal(count, device)).clamp(0, 1), crops)
-        grain = _uniform(count, device).square() * 0.03 * torch.randn_like(crops)
-        crops = torch.where(_coin(count, 0.3, device), (crops + grain).clamp(0, 1), crops)
-        return torch.where(_coin(count, GREY, device), crops.mean(1, keepdim=True), crops)
+        crops = torch.where(coin(count, 0.5, device), crops, crops.transpose(2, 3))
+        crops = torch.where(coin(count, 0.5, device), crops, crops[:, torch.randperm(3).tolist()])
+        light = (0.25 * normal(count, device)).exp() * crops.clamp(min=1e-4) ** (0.35 * normal(count, device)).exp()
+        crops = torch.where(coin(count, 0.3, device), (light + 0.1 * normal(count, device)).clamp(0, 1), crops)
+        grain = uniform(count, device).square() * 0.03 * torch.randn_like(crops)
+        crops = torch.where(coin(count, 0.3, device), (crops + grain).clamp(0, 1), crops)
+        return torch.where(coin(count, GREY, device), crops.mean(1, keepdim=True), crops)
 
     def _places(self, lengths: Tensor) -> Tensor:
         """Rows or columns (N, CROP) of crops, in either direction."""
@@ -107,21 +112,9 @@ class Crops:
         return first[:, None] + along
 
 
-def _uniform(count: int, device: torch.device) -> Tensor:
-    return torch.rand(count, 1, 1, 1, device=device)
-
-
-def _normal(count: int, device: torch.device) -> Tensor:
-    return torch.randn(count, 1, 1, 1, device=device)
-
-
-def _coin(count: int, chance: float, device: torch.device) -> Tensor:
-    return _uniform(count, device) < chance
-
-
 def covers(seed: int, count: int) -> NDArray[np.uint8]:
     """Draw so many things of one kind, each alone: how much of every pixel they cover, (count, COVER, COVER)."""
-    random, drawer = np.random.default_rng(seed), DRAWERS[seed % len(DRAWERS)]
+    random, drawer = np.random.default_rng(seed), KINDS[seed % len(KINDS)]
     drawn = [drawn_cover(random, COVER, COVER, drawer) for _ in range(count)]
     return np.rint(255 * np.stack(drawn)).astype(np.uint8)
 
@@ -150,41 +143,53 @@ class Lessons:
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return y (BATCH, 3, CROP, CROP), where marks are, and how much every pixel counts, (BATCH, 1, CROP, CROP)."""
-        drawn = round(DRAWN * BATCH)
-        clean = torch.cat([self.photographs.draw(BATCH - drawn), self.drawn.draw(drawn)])
+        drawn, old = round(DRAWN * BATCH), round(AGED * BATCH)
+        prints, paper = aged(self.photographs.draw(old))
+        clean = torch.cat([prints, self.photographs.draw(BATCH - old - drawn), self.drawn.draw(drawn)])
         count = (torch.rand(BATCH, device=self.device) * math.log(1 + MOST_LAYERS)).exp().floor()
         # On print marks are few, and mostly there are none.
         share = torch.full((BATCH,), 0.55, device=self.device)
         share[-drawn:] = 0.25
         count = torch.where(torch.rand(BATCH, device=self.device) < share, count, 0)
-        y, covered = self._marked(clean, count, lettered=torch.arange(BATCH, device=self.device) < BATCH - drawn)
-        y, clean = self._as_scanned(*self._noisy(y, clean))
+        lettered = torch.arange(BATCH, device=self.device) < BATCH - drawn
+        y, covered = self._marked(clean, count, paper, lettered)
+        y, clean = self._as_scanned(*self._noisy(y, clean), old)
         changed = (y - clean).abs().amax(1, keepdim=True)
         # Blur and JPEG carry a mark beyond the pixels that it covers. Under noise, or a faint one, nobody can tell.
-        label = (changed > PLAIN) & (F.max_pool2d(covered, 5, 1, 2) > 0)
-        unsure = (covered > 0) & (changed <= 2 * PLAIN)
+        near = (F.max_pool2d(covered, 5, 1, 2) > 0) & (changed > PLAIN)
+        label = near & (changed > SPREAD * F.max_pool2d(changed, 5, 1, 2))
+        unsure = ((covered > 0) & (changed <= 2 * PLAIN)) | (near & ~label)
         return y, label.float(), 1 - unsure.float()
 
-    def _marked(self, clean: Tensor, count: Tensor, lettered: Tensor) -> tuple[Tensor, Tensor]:
+    def _marked(self, clean: Tensor, count: Tensor, paper: Tensor, lettered: Tensor) -> tuple[Tensor, Tensor]:
         """Lay so many covers over every crop. Returns that, and how much of every pixel is covered at most.
 
-        Letters only where a crop may be lettered: over print they are print.
+        Letters only where a crop may be lettered: over print they are print. Wear over old prints, which come first,
+        and mostly of the colour of their paper.
         """
         y, covered = clean, torch.zeros_like(clean[:, :1])
-        colour = self._colours()
+        colour = self._colours(paper)
+        old = torch.arange(BATCH, device=self.device) < len(paper)
+        # A crease that has kept its layer is seen by its relief alone: a little lighter or darker than what it crosses.
+        is_relief = coin(BATCH, 0.2, self.device) & old[:, None, None, None]
         usual = torch.randint(len(DRAWERS), (BATCH,), device=self.device)  # of one kind, mostly
         for layer in range(MOST_LAYERS):
             other = torch.randint_like(usual, len(DRAWERS))
             kind = torch.where(torch.rand(BATCH, device=self.device) < 0.8, usual, other)
             kind = torch.where(lettered | (kind // 2 != LETTERS), kind, kind + 2)
-            job = kind + len(DRAWERS) * torch.randint_like(kind, JOBS // len(DRAWERS))
+            kind = torch.where(old, kind + len(DRAWERS), kind)
+            job = kind + len(KINDS) * torch.randint_like(kind, JOBS // len(KINDS))
             which = job * self.each + torch.randint_like(kind, self.each)
             cover = self._cover(which) * (layer < count)[:, None, None, None]
-            colour = torch.where(_coin(BATCH, 0.6, self.device), colour, self._colours())
-            grain = _coin(BATCH, 0.3, self.device) * 0.04 * _uniform(BATCH, self.device) * torch.randn_like(covered)
-            y = y + cover * ((colour + grain).clamp(0, 1) - y)
+            colour = torch.where(coin(BATCH, 0.6, self.device), colour, self._colours(paper))
+            grain = coin(BATCH, 0.3, self.device) * 0.04 * uniform(BATCH, self.device) * torch.randn_like(covered)
+            laid = torch.where(is_relief, y + 0.15 * normal(BATCH, self.device), colour)
+            y = y + cover * ((laid + grain).clamp(0, 1) - y)
             covered = torch.maximum(covered, cover)
-        return y, covered
+        # Light that falls on a rim throws a shadow beside it.
+        rim = covered[old] - covered[old].roll(tuple(int(by) for by in torch.randint(-1, 2, (2,))), (2, 3))
+        shadow = coin(len(paper), 0.4, self.device) * 0.4 * uniform(len(paper), self.device)
+        return torch.cat([(y[old] - shadow * rim.clamp(min=0)).clamp(0, 1), y[len(paper) :]]), covered
 
     def _cover(self, which: Tensor) -> Tensor:
         first = torch.randint(COVER - CROP + 1, (2, len(which), 1), device=self.device)
@@ -195,29 +200,41 @@ class Lessons:
         down = torch.where(upright, columns[:, None, :], columns[:, :, None])
         return self.covers[which[:, None, None], across, down][:, None].float() / 255
 
-    def _colours(self) -> Tensor:
+    def _colours(self, paper: Tensor) -> Tensor:
         """Whitish as the base of a print, dark as dirt, or anything: (BATCH, 3, 1, 1)."""
-        kind, grey = _uniform(BATCH, self.device), _uniform(BATCH, self.device)
+        kind, grey = uniform(BATCH, self.device), uniform(BATCH, self.device)
         any_ = torch.rand(BATCH, 3, 1, 1, device=self.device)
         whitish, dark = 1 - 0.3 * grey**2 - 0.1 * any_**2, 0.3 * grey**2 + 0.1 * any_**2
-        return torch.where(kind < 0.25, whitish, torch.where(kind < 0.42, dark, any_))
+        colours = torch.where(kind < 0.25, whitish, torch.where(kind < 0.42, dark, any_))
+        old = slice(len(paper))
+        bleached = coin(len(paper), 0.5, self.device) * uniform(len(paper), self.device)
+        bare = ((paper + bleached * (1 - paper)) * (1 + 0.08 * normal(len(paper), self.device))).clamp(0, 1)
+        worn = torch.where(kind[old] < 0.8, bare, dark[old])
+        return torch.cat([worn, colours[len(paper) :]])
 
     def _noisy(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Replace values or pixels of a quarter of the crops, in both: noise is no mark."""
-        share = 10 ** (-3 + 2.7 * _uniform(BATCH, self.device)) * _coin(BATCH, 0.25, self.device)
+        share = 10 ** (-3 + 2.7 * uniform(BATCH, self.device)) * coin(BATCH, 0.25, self.device)
         drawn = torch.rand_like(y)
-        drawn = torch.where(_coin(BATCH, 0.5, self.device), drawn[:, :1], drawn)
+        drawn = torch.where(coin(BATCH, 0.5, self.device), drawn[:, :1], drawn)
         values = torch.rand_like(y)
-        values = torch.where(_coin(BATCH, 0.4, self.device), values.round(), values)
+        values = torch.where(coin(BATCH, 0.4, self.device), values.round(), values)
         hit = drawn < share
         return torch.where(hit, values, y), torch.where(hit, values, clean)
 
-    def _as_scanned(self, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Blur some, take some through JPEG, with their marks; all have levels of 1/255."""
+    def _as_scanned(self, y: Tensor, clean: Tensor, old: int) -> tuple[Tensor, Tensor]:
+        """Blur and sharpen some, take some through JPEG, with their marks; all have levels of 1/255.
+
+        Of the first so many, which are old prints, more.
+        """
         both, count = torch.cat([y, clean]), len(y)
-        sigma, quality = 0.3 + 0.6 * _uniform(count, self.device), 60 + 37 * _uniform(count, self.device)
-        is_blurred, is_jpeg = _coin(count, 0.25, self.device), _coin(count, 0.3, self.device)
-        both = torch.where(_twice(is_blurred), _blurred(both, _twice(sigma)), both)
+        sigma, quality = 0.3 + 0.6 * uniform(count, self.device), 60 + 37 * uniform(count, self.device)
+        scanned = (torch.arange(count, device=self.device) < old).float()[:, None, None, None]
+        is_blurred = uniform(count, self.device) < 0.25 + 0.25 * scanned
+        is_jpeg = uniform(count, self.device) < 0.3 + 0.3 * scanned
+        sharper = (uniform(count, self.device) < 0.4 * scanned) * 2 * uniform(count, self.device)
+        both = torch.where(_twice(is_blurred), blurred(both, _twice(sigma)), both)
+        both = (both + _twice(sharper) * (both - blurred(both, _twice(sigma)))).clamp(0, 1)
         both = torch.where(_twice(is_jpeg), through_jpeg(both, _twice(quality)), both)
         y, clean = ((255 * both.clamp(0, 1)).round() / 255).chunk(2)
         return y, clean
@@ -250,56 +267,9 @@ def _as_is(file: Path) -> list[NDArray[np.uint8]]:
     return [picture] if min(picture.shape[:2]) >= CROP else []
 
 
-def _blurred(x: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of 5×5, with a σ for every picture."""
-    at = torch.arange(-2, 3, device=x.device, dtype=x.dtype)
-    weights = torch.exp(-0.5 * (at / sigma[:, :, 0]).square())  # (N, 1, 5)
-    weights = weights / weights.sum(-1, keepdim=True)
-    padded = F.pad(x, (2, 2, 2, 2), mode="replicate")
-    across = sum(weights[:, :, k, None, None] * padded[..., k : k + x.shape[-1]] for k in range(5))
-    assert isinstance(across, Tensor)
-    down = sum(weights[:, :, k, None, None] * across[..., k : k + x.shape[-2], :] for k in range(5))
-    assert isinstance(down, Tensor)
-    return down
-
-
-@functools.cache
-def _jpeg_tables(device: torch.device) -> list[Tensor]:
-    """The cosine transform of 8, the usual tables, RGB to YCbCr and back (ITU-T T.81, annex K; JFIF)."""
-    k = torch.arange(8.0)
-    cosine = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
-    cosine[0] /= math.sqrt(2)
-    tables = Image.new("RGB", (8, 8))
-    buffer = io.BytesIO()
-    tables.save(buffer, "JPEG", quality=50)
-    quantization = Image.open(buffer).quantization  # type: ignore[attr-defined]
-    luma, chroma = (torch.tensor(quantization[i], dtype=torch.float).view(8, 8) for i in (0, 1))
-    colours = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-    return [table.to(device) for table in (cosine, luma, chroma, colours, torch.linalg.inv(colours))]
-
-
-def through_jpeg(x: Tensor, quality: Tensor) -> Tensor:
-    """Return what JPEG makes of pictures (N, 3, H, W) in [0, 1], sides multiples of 16, at qualities (N, 1, 1, 1)."""
-    cosine, luma, chroma, colours, back_to_rgb = _jpeg_tables(x.device)
-    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
-    tables = torch.stack([luma, chroma, chroma])[None] * scale  # (N, 3, 8, 8)
-    tables = tables.round().clamp(1, 255)[:, :, None, :, None, :]
-    n, _, height, width = x.shape
-    ycc = torch.einsum("dc,nchw->ndhw", colours, 255 * x)
-    ycc[:, 0] -= 128
-    halved = F.interpolate(F.avg_pool2d(ycc[:, 1:], 2), scale_factor=2)
-    ycc = torch.where(quality < 90, torch.cat([ycc[:, :1], halved], 1), ycc)
-    blocks = ycc.reshape(n, 3, height // 8, 8, width // 8, 8)
-    coefficients = torch.einsum("ui,ncaibj,vj->ncaubv", cosine, blocks, cosine)
-    coefficients = (coefficients / tables).round() * tables
-    back = torch.einsum("ui,ncaubv,vj->ncaibj", cosine, coefficients, cosine).reshape(n, 3, height, width)
-    back[:, 0] += 128
-    return (torch.einsum("dc,nchw->ndhw", back_to_rgb, back) / 255).clamp(0, 1)
-
-
 def loss(marks: nn.Module, y: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy of every pixel."""
-    return F.binary_cross_entropy_with_logits(marks(y), label, weight)
+    """Cross-entropy of the pixels that count."""
+    return F.binary_cross_entropy_with_logits(marks(y), label, weight, reduction="sum") / weight.sum()
 
 
 def course(checkpoint: Path | None, weights: Path, device: torch.device) -> Course:

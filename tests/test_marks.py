@@ -3,12 +3,17 @@
 import io
 from dataclasses import replace
 
+import damage
 import numpy as np
 import pytest
 import real_damage
+import scans
 import torch
+import torch.nn.functional as F
 import train_marks
+import wear
 from PIL import Image
+from scipy import ndimage
 from test_cli import status
 from test_noise import IMAGES
 
@@ -19,7 +24,7 @@ from dipsop.restoration.config import PRESETS, DetectionConfig
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit
-from dipsop.restoration.marks import LEAST_SURE, Marks, _hysteresis, _mean_field, _share_of_alike, marks_over
+from dipsop.restoration.marks import DECIDED, LEAST_SURE, Marks, _hysteresis, _mean_field, _share_of_alike, marks_over
 from dipsop.restoration.predictor import load_weights
 
 CPU = torch.device("cpu")
@@ -38,8 +43,8 @@ def seen(values, told=False):
 def test_strokes_over_a_picture_that_the_training_has_not_seen_are_found(soft):
     y, hit = noise.scratches_and_lettering(middle("chelsea"), 0, soft=soft)
     found = seen(y)[0, 0].numpy() > 1
-    assert found[hit[..., 0]].mean() > 0.6
-    assert found[~hit[..., 0]].mean() < 0.03
+    assert found[hit[..., 0]].mean() > (0.6 if soft else 0.56)
+    assert found[~hit[..., 0]].mean() < 0.001
 
 
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "camera"])
@@ -63,6 +68,23 @@ def test_told_that_there_are_marks_the_most_conspicuous_pixels_are():
     assert (told > 1)[0, 0].numpy()[hit[..., 0]].mean() > found + 0.05
 
 
+def test_most_of_the_cracks_of_an_old_print_are_found_once_it_is_told_and_no_mark_on_it_without_them():
+    clean = real_damage.old_print("astronaut", 0, 120)
+    y = real_damage.cracks(clean, np.random.default_rng(0))
+    hit = np.abs(y - clean).max(2) > 8 / 255
+    assert seen(clean) is None
+    found = (seen(y, told=True)[0, 0] > 1).numpy()
+    assert found[hit].mean() > 0.6
+    assert found[~hit].mean() < 0.002
+
+
+def test_told_that_there_are_marks_odds_are_decided_and_the_same_pixels_found(monkeypatch):
+    y = real_damage.cracks(real_damage.old_print("astronaut", 0, 120), np.random.default_rng(0))
+    decided = seen(y, told=True)
+    monkeypatch.setattr("dipsop.restoration.marks.DECIDED", 1.0)
+    torch.testing.assert_close(decided, seen(y, told=True) ** DECIDED, rtol=1e-3, atol=0)
+
+
 def test_a_piece_stands_out_as_a_whole_where_some_of_it_is_sure():
     log_odds = torch.full((1, 1, 12, 30), -9.0)
     log_odds[..., 3, 2:20] = -3.0  # a stroke
@@ -82,10 +104,10 @@ def test_pixels_of_one_colour_agree_on_whether_they_are_a_mark():
     log_odds[..., 20:22, 10:70] = log_odds[..., 28:30, 10:70] = 3.0  # a stroke's rims, which are seen most easily
     log_odds[..., 45, 30:36] = 1.0  # a false alarm, of the colour of what is around
     agreed = _mean_field(y, log_odds)
-    assert (agreed[..., 22:28, 10:70] > -4 + 1).all()
-    assert (agreed[..., 20:22, 10:70] > 0).all()
+    assert (agreed[..., 22:28, 10:70] > -4 + 2.5).all()
+    assert (agreed[..., 20:22, 10:70] > 1.5).all()
     assert (agreed[..., 45, 30:36] < 0).all()
-    assert (agreed[..., :10, :] < -7).all()
+    assert (agreed[..., :10, :] < -5.5).all()
 
 
 def test_where_no_pixel_looks_alike_each_keeps_its_own_opinion():
@@ -198,20 +220,20 @@ def test_jpeg_on_the_device_is_about_what_pillow_makes():
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, subsampling=2 if quality < 90 else 0)
         theirs = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)[None].float() / 255
-        ours = train_marks.through_jpeg(clean, torch.full((1, 1, 1, 1), float(quality)))
+        ours = scans.through_jpeg(clean, torch.full((1, 1, 1, 1), float(quality)))
         assert (ours - theirs).abs().mean() < 0.7 * (theirs - clean).abs().mean()
 
 
 @pytest.fixture
 def lessons(tmp_path, monkeypatch):
     """Two photographs and a drawing, few things to lay over them."""
-    for name, value in {"CROP": 64, "BATCH": 6, "COVER": 96, "SHORTER": (90, 70), "JOBS": 8, "PAGES": 1}.items():
+    for name, value in {"CROP": 64, "BATCH": 6, "COVER": 96, "SHORTER": (90, 70), "JOBS": 16, "PAGES": 1}.items():
         monkeypatch.setattr(train_marks, name, value)
     for kind, name in (("photograph", "coffee"), ("photograph", "chelsea"), ("drawn", "camera")):
         (tmp_path / kind).mkdir(exist_ok=True)
         with Image.open(IMAGES / f"{name}.png") as picture:
             picture.save(tmp_path / kind / f"{name}.png")
-    return train_marks.Lessons(tmp_path, CPU, processes=0, layers=8)
+    return train_marks.Lessons(tmp_path, CPU, processes=0, layers=16)
 
 
 def test_what_is_to_be_found_is_what_marks_changed_and_noise_is_none(lessons):
@@ -223,11 +245,42 @@ def test_what_is_to_be_found_is_what_marks_changed_and_noise_is_none(lessons):
     clean = lessons.photographs.draw(6)
     hit, without = lessons._noisy(clean, clean)
     assert torch.equal(hit, without)  # in both, so that it is no change
-    marked, covered = lessons._marked(clean, torch.full((6,), 4.0), torch.ones(6, dtype=torch.bool))
-    assert torch.equal(
-        (marked != clean).any(1, keepdim=True) & (covered == 0), torch.zeros_like(covered, dtype=torch.bool)
-    )
+    _, paper = scans.aged(clean[:2])
+    marked, covered = lessons._marked(clean, torch.full((6,), 4.0), paper, torch.ones(6, dtype=torch.bool))
+    beside = (marked != clean).any(1, keepdim=True) & (covered == 0)
+    assert not beside[2:].any()
+    # Of old prints, which come first, a pixel beside a mark may lie in its shadow.
+    assert not (beside & (F.max_pool2d(covered, 3, 1, 1) == 0)).any()
     assert 0 < (marked != clean).float().mean() < 0.9
+
+
+def test_an_old_print_has_few_colours_paper_is_its_brightest_and_clean_ones_have_nothing_to_be_found():
+    torch.manual_seed(0)
+    clean = torch.rand(64, 3, 48, 48)
+    prints, paper = scans.aged(clean)
+    assert prints.shape == clean.shape
+    assert paper.shape == (64, 3, 1, 1)
+    assert prints.min() >= 0
+    assert prints.max() <= 1
+    between = lambda x: x.std(1).mean((1, 2))  # noqa: E731
+    assert (between(prints - prints.mean((2, 3), keepdim=True)) < 0.7 * between(clean)).all()
+    assert (paper[:, 0] >= paper[:, 1]).all()  # yellowed, never blue
+    assert (paper[:, 1] >= paper[:, 2]).all()
+    assert paper.min() > 0.65 * 0.4 - 1e-6
+
+
+@pytest.mark.parametrize("draw", [wear.fracture, wear.craquelure, wear.fold, wear.flakes])
+def test_what_wears_prints_is_thin_or_small_and_comes_again_with_its_seed(draw):
+    def drawn(seed):
+        return damage.drawn_cover(np.random.default_rng(seed), 160, 160, draw)
+
+    covered = [drawn(seed) for seed in range(40)]
+    np.testing.assert_array_equal(covered[3], drawn(3))
+    shares = np.array([(cover > 0.1).mean() for cover in covered])
+    assert (shares > 0).mean() > 0.6  # some lie beside the canvas
+    assert shares.max() < 0.5
+    thickest = max(ndimage.distance_transform_edt(cover > 0.1).max() for cover in covered)
+    assert 0.5 < thickest < 16
 
 
 def test_a_training_goes_on_from_its_checkpoint(lessons, tmp_path):

@@ -28,12 +28,15 @@ WIDTHS = (32, 64, 96, 128, 128)
 CHANNELS = 3
 _SHIPPED = Path(__file__).with_name("marks.npz")
 MARGIN = 96  # pixels beyond its border that a tile sees
-CALIBRATION = -1.6  # of the log-odds, before any residual: by logistic regression on fits to 21 damaged crops
-TOLD, MOST_RAISED = 0.01, 3.0  # share of pixels that are marked where there are marks; how far they are raised for it
+CALIBRATION = -2.75  # of the log-odds, told nothing: so that of 84 clean photographs none has a mark (examples/look.md)
+# Share of pixels that are marked where it is told that there are marks; how far log-odds are raised for it at most; and
+# their factor then.
+TOLD, MOST_RAISED, DECIDED = 0.02, 3.0, 3.0
 # The mean field: weights of what the network says of a pixel, and of what those that look alike have come to, and a
-# bias, by logistic regression on marks of noise.py and damage.py over 23 photographs; and what is left to the residuals
-# over marks, by fits to four.
-UNARY, PAIRWISE, BIAS, LEFT_TO_RESIDUALS = 0.5, 0.55, 1.2, 1.5
+# bias, by logistic regression on marks of noise.py and damage.py over 23 photographs; and what of the log-odds is left
+# to the residuals over marks, told nothing or that there are some.
+UNARY, PAIRWISE, BIAS = 0.5, 0.55, 1.2
+LEFT_TO_RESIDUALS, LEFT_WHEN_TOLD = 0.4, 1.25
 ITERATIONS = 3
 COLOUR_SIGMA = 0.03  # of a channel, among what looks alike
 REACH, NEIGHBOURS = 32, 200  # how far in pixels others are asked, and how many of them; most are near
@@ -78,7 +81,8 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False) -> Tensor | None:
     dtype : "auto", "bfloat16" or "float32"
         What the network computes in.
     told : bool
-        That there are marks. Then the most conspicuous of the pixels are, even where the network would not say so.
+        That there are marks. Then the network is believed, which has learned that in half of all pictures there are,
+        and the most conspicuous of the pixels are marked even where it would not say so.
     """
     network = with_weights(Marks(dtype), _SHIPPED, y.device)
     # In large scans marks are wide, and half the size shows them as well, in a fourth of the time.
@@ -88,12 +92,14 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False) -> Tensor | None:
     shift = CALIBRATION
     if told:
         usual = log_odds.flatten().kthvalue(max(1, round((1 - TOLD) * log_odds.numel()))).values
-        shift = max(shift, min(MOST_RAISED, -float(usual)))
+        shift = min(MOST_RAISED, max(0, -float(usual)))
     log_odds += shift
     if not _hysteresis(log_odds).any():
         return None
-    log_odds = _mean_field(seen, log_odds)
-    odds = log_odds.exp().masked_fill_(~_hysteresis(log_odds), 0)
+    log_odds = _mean_field(seen, log_odds) - (LEFT_WHEN_TOLD if told else LEFT_TO_RESIDUALS)
+    stands_out = _hysteresis(log_odds)
+    # Told, it is decided: half of a crack that is taken out is a crack still to be seen.
+    odds = log_odds.mul_(DECIDED if told else 1).exp_().masked_fill_(~stands_out, 0)
     if seen.shape[-2:] != y.shape[-2:]:
         odds = F.interpolate(odds, scale_factor=2)[..., : y.shape[-2], : y.shape[-1]].contiguous()
     return odds if odds.any() else None
@@ -120,7 +126,7 @@ def _mean_field(y: Tensor, said: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         marked = _share_of_alike(y, log_odds.sigmoid()).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
         log_odds = UNARY * said + PAIRWISE * marked.logit() + BIAS
-    return log_odds - LEFT_TO_RESIDUALS
+    return log_odds
 
 
 def _share_of_alike(y: Tensor, probability: Tensor) -> Tensor:
