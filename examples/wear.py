@@ -61,11 +61,8 @@ def fold(random: Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], fi
         ends[1, 1 - along] = ends[0, 1 - along] + random.normal(0, 0.03) * size[1 - along]
     points = _jagged(random, ends, finer)
     width = finer * random.uniform(0.6, 2.5)
-    broken = np.interp(
-        np.arange(len(points)),
-        np.arange(0, len(points) + 12, 12),
-        random.normal(random.uniform(0.2, 1), 0.6, len(np.arange(0, len(points) + 12, 12))),
-    )
+    knots = np.arange(0, len(points) + 12, 12)
+    broken = np.interp(np.arange(len(points)), knots, random.normal(random.uniform(0.2, 1), 0.6, len(knots)))
     _stroke(random, draw, points, width * broken.clip(0, 2))
     for at in points[random.random(len(points)) < random.uniform(0, 0.15)]:
         _flake(random, draw, at + random.normal(0, width, 2), finer * random.uniform(1, 5))

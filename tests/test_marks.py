@@ -254,7 +254,7 @@ def test_what_is_to_be_found_is_what_marks_changed_and_noise_is_none(lessons):
     assert 0 < (marked != clean).float().mean() < 0.9
 
 
-def test_an_old_print_has_few_colours_paper_is_its_brightest_and_clean_ones_have_nothing_to_be_found():
+def test_an_old_print_has_fewer_colours_and_its_paper_is_yellowed_and_never_dark():
     torch.manual_seed(0)
     clean = torch.rand(64, 3, 48, 48)
     prints, paper = scans.aged(clean)

@@ -89,17 +89,16 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False) -> Tensor | None:
     seen = F.avg_pool2d(y, 2, ceil_mode=True) if y.shape[-2:].numel() > LARGE else y
     seen = seen if seen.shape[1] == CHANNELS else seen.mean(1, keepdim=True).expand(-1, CHANNELS, -1, -1)
     log_odds = _log_odds(network, seen)
-    shift = CALIBRATION
+    shift, left, factor = CALIBRATION, LEFT_TO_RESIDUALS, 1.0
     if told:
         usual = log_odds.flatten().kthvalue(max(1, round((1 - TOLD) * log_odds.numel()))).values
-        shift = min(MOST_RAISED, max(0, -float(usual)))
+        shift, left = min(MOST_RAISED, max(0, -float(usual))), LEFT_WHEN_TOLD
+        factor = DECIDED  # half of a crack that is taken out is a crack still to be seen
     log_odds += shift
     if not _hysteresis(log_odds).any():
         return None
-    log_odds = _mean_field(seen, log_odds) - (LEFT_WHEN_TOLD if told else LEFT_TO_RESIDUALS)
-    stands_out = _hysteresis(log_odds)
-    # Told, it is decided: half of a crack that is taken out is a crack still to be seen.
-    odds = log_odds.mul_(DECIDED if told else 1).exp_().masked_fill_(~stands_out, 0)
+    log_odds = _mean_field(seen, log_odds) - left
+    odds = (factor * log_odds).exp_().masked_fill_(~_hysteresis(log_odds), 0)
     if seen.shape[-2:] != y.shape[-2:]:
         odds = F.interpolate(odds, scale_factor=2)[..., : y.shape[-2], : y.shape[-1]].contiguous()
     return odds if odds.any() else None
