@@ -1,4 +1,4 @@
-"""How the weights of a fit move: by Muon, which is Adam but for the kernels of convolutions, or as published, by SGD.
+"""How weights move: by Muon, which is Adam but for the kernels of convolutions, or as published, by SGD.
 
 torch.optim loads a compiler at its first step, which takes a second or more. These do not.
 """
@@ -28,30 +28,50 @@ class Optimizer(Protocol):
 
 
 class SGD:
-    """Plain gradient descent: θ ← θ − lr·∇.
+    """Gradient descent, m ← momentum·m + ∇ and θ ← θ − lr·m; without momentum θ ← θ − lr·∇.
 
     Parameters
     ----------
     parameters : iterable of Parameter
+    momentum : float in [0, 1)
+    weight_decay : float >= 0
+        Of θ that is added to its gradient.
+    nesterov : bool
+        Nesterov's momentum: momentum·m + ∇ in the place of m.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
         self._parameters = list(parameters)
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        self._momenta = [torch.zeros_like(p) for p in self._parameters] if momentum else []
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Take one step at the rate `lr`, and forget the gradients."""
-        for p in self._parameters:
-            if p.grad is not None:
-                p.sub_(p.grad, alpha=lr)
-                p.grad = None
+        for k, p in enumerate(self._parameters):
+            if p.grad is None:
+                continue
+            downhill = p.grad.add_(p, alpha=self.weight_decay) if self.weight_decay else p.grad
+            if self.momentum:
+                m = self._momenta[k].mul_(self.momentum).add_(downhill)
+                downhill = downhill.add_(m, alpha=self.momentum) if self.nesterov else m
+            p.sub_(downhill, alpha=lr)
+            p.grad = None
 
     def state(self) -> State:
-        """What the next step depends on: nothing."""
-        return {}
+        """What the next step depends on."""
+        return {"momenta": self._momenta}
 
     def load(self, state: State) -> None:
         """Go on from a state."""
+        for momentum, saved in zip(self._momenta, state["momenta"], strict=True):
+            momentum.copy_(saved)
 
 
 class Adam:
@@ -107,13 +127,22 @@ class Muon:
     Parameters
     ----------
     parameters : iterable of Parameter
+    momentum : float in [0, 1)
+        Of the kernels; for a network that is trained in a few thousand steps less is better.
+    normalized : bool
+        A normalization follows every kernel, so that only its direction counts: it is kept at the length √outputs,
+        and the rate is by which angle it turns. That takes the place of weight decay.
 
     References
     ----------
-    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (kellerjordan.github.io/posts/muon).
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (kellerjordan.github.io/posts/muon);
+    the last two as in Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024, and the code beside it.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], momentum: float = MOMENTUM, *, normalized: bool = False
+    ) -> None:
+        self.momentum, self.normalized = momentum, normalized
         every = list(parameters)
         self._kernels = [p for p in every if p.ndim == 4 and p.shape[-1] > 1]
         self._momenta = [torch.zeros_like(p) for p in self._kernels]
@@ -125,8 +154,10 @@ class Muon:
         """Take one step, of the kernels at OF_KERNELS times the rate `lr`, and forget the gradients."""
         for kernel, momentum in zip(self._kernels, self._momenta, strict=True):
             if kernel.grad is not None:
-                momentum.lerp_(kernel.grad, 1 - MOMENTUM)
-                ahead = kernel.grad.lerp_(momentum, MOMENTUM)  # Nesterov's
+                momentum.lerp_(kernel.grad, 1 - self.momentum)
+                ahead = kernel.grad.lerp_(momentum, self.momentum)  # Nesterov's
+                if self.normalized:
+                    kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
                 # Its inputs last, as they lie in memory: nothing is copied.
                 rows, *others = kernel.movedim(1, -1).shape
                 turned = orthogonal(ahead.movedim(1, -1).reshape(rows, -1)).view(rows, *others)

@@ -37,7 +37,7 @@ from rivals_classification.elr_plus import ELRPlus
 from rivals_classification.two_networks import TwoNetworks
 
 from dipsop.classification import cifar, held_out, label_noise, report
-from dipsop.classification.config import TrainConfig
+from dipsop.classification.config import TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.posterior import of_given
 from dipsop.classification.trainer import Trainer
@@ -245,6 +245,11 @@ def convolution_share(data: Dataset, config: TrainConfig, device: torch.device) 
     return float(sum(t for key, t in seconds.items() if "conv" in key) / sum(seconds.values()))
 
 
+def of_images(images: int, epochs: int, batch: int | None = None) -> TrainConfig:
+    """Return the product's own settings for so many images, and its batch where none is given."""
+    return replace(TrainConfig(), epochs=epochs, **by_data("fast", 10, "none", images, batch))
+
+
 def parser_of(description: str | None) -> argparse.ArgumentParser:
     """Options of what makes runs."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,9 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--device", choices=get_args(DeviceName), default="cpu")
     usual = TrainConfig()
-    for name in ("batch", "lr", "weight_decay", "rate_u", "rate_v"):
-        value = getattr(usual, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--batch", type=int, help="by default as the product's, by how many images there are")
+    for name in ("lr", "rate_u", "rate_v"):
+        default = "as goes with the batch" if name == "lr" else getattr(usual, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help=f"by default {default}")
     parser.add_argument("--name", help="what the record calls the images: CIFAR-10 (JPEG), if they went through JPEG")
     a = parser.parse_args(arguments)
     if a.papers and (a.noises or a.methods):
@@ -281,9 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(
                 f"the method {method} needs the package {package}: install '.[benchmark]', or name other methods"
             )
-    config = TrainConfig(
-        epochs=a.epochs, batch=a.batch, lr=a.lr, weight_decay=a.weight_decay, rate_u=a.rate_u, rate_v=a.rate_v
-    )
+    asked = {name: value for name in ("lr", "rate_u", "rate_v") if (value := getattr(a, name)) is not None}
+    config = replace(of_images(a.images, a.epochs, a.batch), **asked)
     record = Record(a.out, Setting(a.cifar, a.images, config, a.human_labels, a.name, a.device))
     record.complete(tasks, a.jobs)
     print(record)

@@ -12,10 +12,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark_classification import Record, Setting, parser_of
+from benchmark_classification import Record, Setting, of_images, parser_of
 from classification_runs import Run, Task
-
-from dipsop.classification.config import TrainConfig
 
 METHODS = {"ce": "cross-entropy", "sop": "SOP"}
 
@@ -65,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fractions", nargs="+", type=float, default=[0.0, 0.2, 0.4])
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)
-    record = Record(a.out, Setting(a.cifar, a.images, TrainConfig(epochs=a.epochs)))
+    record = Record(a.out, Setting(a.cifar, a.images, of_images(a.images, a.epochs)))
     record.complete([Task(m, noise(f), a.seed) for f, m in itertools.product(a.fractions, METHODS)], a.jobs)
     plot([run for run in record.runs if run.seed == a.seed], a.fractions, a.out / "label_noise_curves.png")
 

@@ -19,6 +19,7 @@ from dipsop.classification.dataset import Dataset
 from dipsop.classification.label_noise import symmetric
 from dipsop.classification.networks import FastNet, preactresnet18, resnet34
 from dipsop.classification.trainer import Trainer, epoch_seed
+from dipsop.optimizers import SGD
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(epochs=3, batch=32, lr=0.05, dtype="float32")
@@ -77,11 +78,38 @@ def test_strong_view_keeps_range_and_shape_and_cuts_a_square_out():
     assert not torch.equal(strong, strong_view(weak, generator(2)))
 
 
+@pytest.mark.parametrize(
+    ("method", "cutout", "covered"), [("ce", 9, 81), ("sop", 9, 81), ("sop+", 9, 0), ("sop", 0, 0)]
+)
+def test_a_grey_square_covers_a_part_of_every_view_but_of_the_weak_one_of_sop_plus(method, cutout, covered):
+    """At 32×32; less where it hangs over the border."""
+    data = replace(colours(samples=64), images=np.zeros((64, 3, 32, 32), np.uint8))
+    trainer = Trainer(data, replace(SMALL, method=method, cutout=cutout), CPU)
+    grey = (trainer._views(torch.arange(64), generator())[0] == 0.5).all(1).sum((1, 2))
+    assert grey.max() == covered
+    assert (grey > 0).all() == (covered > 0)
+
+
+@pytest.mark.parametrize("recipe", ["sop", "sop+"])
+def test_published_recipes_cover_nothing_of_a_weak_view(recipe):
+    assert RECIPES[recipe].cutout == 0
+
+
 def test_networks_have_the_published_sizes():
     assert sum(p.numel() for p in resnet34(10).parameters()) == 21_282_122
     assert sum(p.numel() for p in preactresnet18(10).parameters()) == 11_172_170
     for make in (resnet34, preactresnet18, FastNet):
         assert make(7).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_fast_network_begins_by_handing_its_channels_on():
+    for block in FastNet(10).blocks:
+        for convolution, norm in ((block.first, block.first_norm), (block.second, block.second_norm)):
+            inputs = convolution.in_channels
+            x = torch.rand(1, inputs, 8, 8, generator=generator())
+            torch.testing.assert_close(convolution(x)[:, :inputs], x)
+            assert not norm.weight.requires_grad
+            assert (norm.weight == 1).all()
 
 
 def test_fast_network_begins_with_a_frozen_whitening():
@@ -254,11 +282,10 @@ def steps_of(monkeypatch, config):
     """What SGD is set to in the first step of each epoch: rate, momentum, weight decay, Nesterov's or not."""
     seen = []
 
-    def step(self, closure=None):
-        (group,) = self.param_groups
-        seen.append([group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")])
+    def step(self, lr):
+        seen.append([lr, self.momentum, self.weight_decay, self.nesterov])
 
-    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr(SGD, "step", step)
     monkeypatch.setattr(
         Trainer, "_learn", lambda self, share, index, random: torch.zeros(3)
     )  # who steps needs no slope
@@ -322,14 +349,23 @@ def test_a_step_moves_u_and_v_as_published(recipe, classes, noise, rate_u, rate_
     assert torch.allclose(v, their_v.clamp(-1, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize(("samples", "batch"), [(2, 8), (107, 8), (300, 32), (600, 64), (10_000, 64)])
-def test_few_samples_are_taken_in_small_batches(samples, batch):
-    assert by_data("fast", 10, "none", samples) == {"batch": batch, "lr": pytest.approx(0.14 * (batch / 64) ** 0.5)}
+@pytest.mark.parametrize(
+    ("recipe", "samples", "batch"),
+    [
+        *(("fast", 2, 16), ("fast", 1_500, 16), ("fast", 10_000, 128), ("fast", 50_000, 512)),
+        *(("pretrained", 2, 8), ("pretrained", 107, 8), ("pretrained", 300, 32), ("pretrained", 600, 64)),
+        ("pretrained", 10_000, 128),
+    ],
+)
+def test_few_samples_are_taken_in_small_batches(recipe, samples, batch):
+    usual = RECIPES[recipe]
+    expected = {"batch": batch, "lr": pytest.approx(usual.lr * (batch / usual.batch) ** 0.5)}
+    assert by_data(recipe, 10, "none", samples) == expected
 
 
 def test_a_batch_that_was_asked_for_has_the_rate_that_goes_with_it():
-    assert by_data("fast", 10, "none", 100, batch=64)["lr"] == pytest.approx(0.14)
-    assert by_data("fast", 10, "none", 10_000, batch=256) == {"batch": 256, "lr": pytest.approx(0.28)}
+    assert by_data("fast", 10, "none", 100, batch=512)["lr"] == pytest.approx(0.02)
+    assert by_data("fast", 10, "none", 10_000, batch=2048) == {"batch": 2048, "lr": pytest.approx(0.04)}
 
 
 @pytest.mark.parametrize("change", [{"epochs": 0}, {"batch": 10, "shares": 3}, {"lr": 0.0}])

@@ -28,7 +28,7 @@ def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty
     run = tmp_path / "run"
     assert status("classify", "--data", dirty, "--out", run, "--size", 16, "--network", "fast") == 0
     said = capsys.readouterr()
-    assert "epoch 60/60" in said.err
+    assert "epoch 24/24" in said.err
     assert "labels.html, in a browser" in said.out
     assert "labels.csv" in said.out
     rows = list(csv.DictReader((run / "labels.csv").read_text(encoding="utf-8").splitlines()))
@@ -41,7 +41,7 @@ def test_a_folder_with_dirty_labels_gives_a_list_with_the_wrong_ones_first(dirty
     changed = [row["suggested_label"] in name for row, name in zip(rows, names, strict=True)
                if row["suggested_label"] != row["given_label"]]  # fmt: skip
     assert sum(changed) == len(changed) > 0
-    assert len((run / "metrics.csv").read_text().splitlines()) == 61
+    assert len((run / "metrics.csv").read_text().splitlines()) == 25
     with Image.open(run / "curves.png") as drawn:
         assert drawn.size[0] > 100
     assert json.loads((run / "config.json").read_text())["train"]["method"] == "sop"
@@ -211,7 +211,7 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(dirty, tmp_path, number, code):
         (("--data", "ten", "--noise", "human:worse"), "--human-labels"),
         (("--data", "data", "--shares", "3"), "choose --batch a multiple"),
         (("--data", "data", "--shares", "16"), "2 or more each"),
-        (("--data", "data", "--lr", "1e9", "--epochs", "3"), "no longer a finite number"),
+        (("--data", "data", "--lr", "1e37", "--epochs", "3"), "no longer a finite number"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_sentence(dirty, tmp_path, monkeypatch, capsys, arguments, complaint):

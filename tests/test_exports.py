@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -231,7 +232,10 @@ def test_a_list_whose_numbers_a_person_changed_is_said_by_its_entry(run, tmp_pat
 def test_a_class_that_a_person_made_up_is_said(run, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "run")
     path = tmp_path / "run" / "labels.csv"
-    path.write_text(path.read_text().replace(",red,", ",green,", 1))
+    as_given = re.compile(r"^(\d+,[^,]*),red,", re.MULTILINE)
+    text, changed = as_given.subn(r"\1,green,", path.read_text(), count=1)
+    assert changed == 1
+    path.write_text(text)
     assert status("export", tmp_path / "run", "--to", "fiftyone", "--out", tmp_path / "folder") == 1
     assert "green is no class of the run" in capsys.readouterr().err
     assert not (tmp_path / "folder").exists()

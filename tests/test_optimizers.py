@@ -1,4 +1,4 @@
-"""The optimizers of the fits."""
+"""The optimizers of the fits and of the trainings."""
 
 import copy
 import functools
@@ -15,21 +15,34 @@ def network(*kernels):
     return nn.Sequential(*(nn.Conv2d(4, 4, kernel) for kernel in kernels))
 
 
-def descended(model, optimizer, steps=20, again_at=10):
+def descended(model, make, steps=20, again_at=10):
     """The parameters after some steps, having gone on from a saved state on the way."""
     random = torch.Generator().manual_seed(0)
+    optimizer = make(model.parameters())
     for k in range(steps):
         model(torch.randn(2, 4, 9, 9, generator=random)).square().sum().backward()
         if k == again_at:
             state = copy.deepcopy(optimizer.state())
-            optimizer = type(optimizer)(model.parameters())
+            optimizer = make(model.parameters())
             optimizer.load(state)
         optimizer.step(1e-3 * (1 + k % 3))
     return list(model.parameters())
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "pytorchs"), [(Adam, functools.partial(torch.optim.Adam, fused=True)), (SGD, torch.optim.SGD)]
+    ("optimizer", "pytorchs"),
+    [
+        (Adam, functools.partial(torch.optim.Adam, fused=True)),
+        *(
+            (functools.partial(SGD, **settings), functools.partial(torch.optim.SGD, **settings))
+            for settings in (
+                {},
+                {"momentum": 0.9},
+                {"momentum": 0.9, "weight_decay": 5e-4},
+                {"momentum": 0.9, "weight_decay": 1e-4, "nesterov": True},
+            )
+        ),
+    ],
 )
 def test_adam_and_sgd_are_pytorchs_own_bit_for_bit_and_go_on_from_their_state(optimizer, pytorchs):
     ours, theirs = network(3, 1, 3), network(3, 1, 3)
@@ -40,19 +53,20 @@ def test_adam_and_sgd_are_pytorchs_own_bit_for_bit_and_go_on_from_their_state(op
         reference.param_groups[0]["lr"] = 1e-3 * (1 + k % 3)
         reference.step()
         reference.zero_grad()
-    reached = descended(ours, optimizer(ours.parameters()))
+    reached = descended(ours, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(reached, theirs.parameters(), strict=True))
 
 
-def test_muon_goes_on_from_its_state_bit_for_bit():
+@pytest.mark.parametrize("muon", [Muon, functools.partial(Muon, momentum=0.6, normalized=True)])
+def test_muon_goes_on_from_its_state_bit_for_bit(muon):
     once, again = network(3, 1, 3), network(3, 1, 3)
-    whole = descended(once, Muon(once.parameters()), again_at=None)
-    assert all(torch.equal(a, b) for a, b in zip(whole, descended(again, Muon(again.parameters())), strict=True))
+    whole = descended(once, muon, again_at=None)
+    assert all(torch.equal(a, b) for a, b in zip(whole, descended(again, muon), strict=True))
 
 
 def test_muon_is_adam_for_all_but_large_kernels():
     one, other = network(1, 1), network(1, 1)
-    reached = descended(one, Muon(one.parameters())), descended(other, Adam(other.parameters()))
+    reached = descended(one, Muon), descended(other, Adam)
     assert all(torch.equal(a, b) for a, b in zip(*reached, strict=True))
 
 
@@ -71,6 +85,27 @@ def test_a_step_of_muon_moves_a_kernel_equally_far_in_all_directions():
         singular = torch.linalg.svdvals(kernel.detach().flatten(1)) / (0.01 * OF_KERNELS)
         assert 0.6 < singular.min() < singular.max() < 1.3
         assert (kernel * gradient).sum() < 0  # downwards
+
+
+def test_a_kernel_that_is_normalized_after_turns_by_the_rate_whatever_its_length():
+    """Its length is given to it anew before every step, √outputs; so is no other parameter's."""
+    turned = []
+    for length in (0.1, 30.0):
+        convolution = network(3)[0]
+        kernel, bias = convolution.parameters()
+        with torch.no_grad():
+            kernel.mul_(length)
+            bias.mul_(length)
+        before = kernel.detach().clone()
+        kernel.grad = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0))
+        bias.grad = torch.zeros_like(bias)
+        at_first = bias.detach().clone()
+        Muon([kernel, bias], normalized=True).step(lr=0.01)
+        assert torch.equal(bias, at_first)
+        turned.append(kernel.detach() - 2 * before / before.norm())  # four outputs
+    torch.testing.assert_close(*turned)
+    singular = torch.linalg.svdvals(turned[0].flatten(1)) / (0.01 * OF_KERNELS)
+    assert 0.6 < singular.min() < singular.max() < 1.3
 
 
 @pytest.mark.parametrize("shape", [(5, 40), (96, 864), (4, 4)])

@@ -28,7 +28,9 @@ from dipsop.classification.posterior import of_given
 from dipsop.classification.trainer import Trainer
 from dipsop.errors import DivergenceError
 
-CONFIG = TrainConfig(epochs=10, batch=8, lr=0.05, dtype="float32")
+CONFIG = TrainConfig(
+    epochs=10, batch=8, optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4, cutout=0, dtype="float32"
+)
 NOISY = colours(144, noise=0.4)
 WRONG = NOISY.given != NOISY.true
 RIVALS = [CoTeachingPlus, DivideMix, ELRPlus]

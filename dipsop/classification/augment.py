@@ -1,4 +1,4 @@
-"""Weak and strong views of whole batches, on the device where the data lies.
+"""Weak, cut and strong views of whole batches, on the device where the data lies.
 
 All is drawn by the generator that is given, so that the same seed gives the same views wherever the samples lie.
 """
@@ -74,7 +74,7 @@ def strong_view(weak: Tensor, generator: torch.Generator) -> Tensor:
             here = (choice.long() == k).view(-1, 1, 1, 1)
             changed = torch.where(here, colour(x, strength.view(-1, 1, 1, 1)), changed)
         x = changed.clamp(0, 1)
-    return _cut_out(x, generator)
+    return cut_out(x, CUTOUT, generator)
 
 
 def sent(drawn: Tensor, device: torch.device) -> Tensor:
@@ -132,10 +132,21 @@ def _sharpness(x: Tensor, strength: Tensor) -> Tensor:
 _COLOURS = (_brightness, _contrast, _saturation, _solarize, _posterize, _stretch, _sharpness)
 
 
-def _cut_out(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Grey a square of about half the side, its centre anywhere in the image."""
+def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Grey a square, its centre anywhere in the image (DeVries, Taylor 2017).
+
+    Parameters
+    ----------
+    x : Tensor (B, 3, H, W), float in [0, 1]
+    side : int
+        Of the square, in pixels of an image of 32×32.
+
+    Returns
+    -------
+    Tensor of that shape
+    """
     height, width = x.shape[-2:]
-    half = CUTOUT * min(height, width) // 64
+    half = side * min(height, width) // 64
     centre = (torch.rand(2, len(x), 1, generator=generator) * torch.tensor([[[height]], [[width]]])).long()
     rows, columns = (
         (torch.arange(n, device=x.device) - c).abs() <= half

@@ -11,6 +11,7 @@ from dipsop.compute import Dtype
 
 Method = Literal["ce", "sop", "sop+", "elr"]
 NetworkName = Literal["fast", "resnet34", "preactresnet18", "pretrained"]
+Optimizer = Literal["sgd", "muon"]
 Schedule = Literal["one-cycle", "steps", "cosine"]
 ExportFormat = Literal["cleanlab", "label-studio", "fiftyone", "safetensors", "onnx"]
 
@@ -31,14 +32,19 @@ class TrainConfig:
         The last is a linear layer on the features of frozen networks.
     epochs, batch : int
         The batch is that of all processes together.
-    lr, momentum, weight_decay : float
-        Of SGD on θ.
-    nesterov : bool
-        Nesterov's momentum rather than the plain one.
+    optimizer : "sgd" or "muon"
+        What moves θ (dipsop.optimizers).
+    lr, momentum : float
+        Of θ.
+    weight_decay, nesterov : float, bool
+        Of SGD: decay of θ, and Nesterov's momentum rather than the plain one. Muon has none, and always.
     schedule : "one-cycle", "steps" or "cosine"
         Up over the first fifth and linearly down to 0; ×0.1 at one and at two thirds; cosine down to a hundredth.
     rate_u, rate_v : float
         Of (u, v), constant, without momentum or decay, as published: per batch of 128, whatever the batch is here.
+    cutout : int >= 0
+        Side of a grey square that is laid over every view, in pixels of an image of 32×32; 0 for none. With "sop+",
+        whose strong views have one, its weak ones have none.
     consistency, balance : float
         Weights of the two further terms of "sop+".
     seed : int
@@ -54,15 +60,17 @@ class TrainConfig:
 
     method: Method = "sop"
     network: NetworkName = "fast"
-    epochs: int = 60
-    batch: int = 64
-    lr: float = 0.14
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    epochs: int = 24
+    batch: int = 512
+    optimizer: Optimizer = "muon"
+    lr: float = 0.02
+    momentum: float = 0.6
+    weight_decay: float = 0.0
     nesterov: bool = True
     schedule: Schedule = "one-cycle"
-    rate_u: float = 8.0
-    rate_v: float = 50.0
+    rate_u: float = 20.0
+    rate_v: float = 125.0
+    cutout: int = 9
     consistency: float = 0.9
     balance: float = 0.1
     seed: int = 0
@@ -100,16 +108,28 @@ _PUBLISHED_RATES = {
 }
 
 _SOP = TrainConfig(
-    network="resnet34", epochs=120, batch=128, lr=0.02, weight_decay=5e-4, nesterov=False, schedule="steps",
-    rate_u=10.0, rate_v=10.0,
+    network="resnet34", epochs=120, batch=128, optimizer="sgd", lr=0.02, momentum=0.9, weight_decay=5e-4,
+    nesterov=False, schedule="steps", rate_u=10.0, rate_v=10.0, cutout=0,
 )  # fmt: skip
 
 RECIPES: dict[str, TrainConfig] = {
     "fast": TrainConfig(),
-    "pretrained": TrainConfig(network="pretrained", epochs=60, batch=128, lr=0.2),
+    "pretrained": TrainConfig(
+        network="pretrained",
+        epochs=60,
+        batch=128,
+        optimizer="sgd",
+        lr=0.2,
+        momentum=0.9,
+        weight_decay=1e-4,
+        rate_u=8.0,
+        rate_v=50.0,
+    ),
     "sop": _SOP,
     "sop+": replace(_SOP, method="sop+", network="preactresnet18", epochs=300, schedule="cosine"),
 }
+
+_SMALLEST_BATCHES = {"fast": (16, 64), "pretrained": (8, 8)}  # and how many steps an epoch is to have
 
 
 def by_data(recipe: str, classes: int, noise: str, samples: int, batch: int | None = None) -> dict[str, Any]:
@@ -123,13 +143,14 @@ def by_data(recipe: str, classes: int, noise: str, samples: int, batch: int | No
     noise : str
         As given to the command; what is not asymmetric has the settings of symmetric noise.
     samples : int
-        Of few, "fast" and "pretrained" make smaller batches, so that an epoch has eight steps, at a rate that goes with
-        their root.
+        Of few, "fast" and "pretrained" make smaller batches, so that an epoch has 64 steps or eight, at a rate that
+        goes with their root.
     batch : int or None
         Such a batch instead, at the rate that goes with it.
     """
     if recipe in ("fast", "pretrained"):
-        batch = batch or min(RECIPES[recipe].batch, max(8, 1 << (samples // 8).bit_length() >> 1))
+        least, steps = _SMALLEST_BATCHES[recipe]
+        batch = batch or min(RECIPES[recipe].batch, max(least, 1 << (samples // steps).bit_length() >> 1))
         return {"batch": batch, "lr": RECIPES[recipe].lr * (batch / RECIPES[recipe].batch) ** 0.5}
     size, kind = 100 if classes > 50 else 10, "asymmetric" if noise.startswith("asymmetric") else "symmetric"
     rate_u, rate_v = _PUBLISHED_RATES[size, kind]

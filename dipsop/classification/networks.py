@@ -85,12 +85,19 @@ def preactresnet18(classes: int) -> nn.Module:
 
 
 class _FastBlock(nn.Module):
-    """Twice convolution and norm, pooled after the first; a residual around the second."""
+    """Twice convolution and norm, pooled after the first; a residual around the second.
+
+    Convolutions begin as the identity as far as channels go round, and norms have a bias alone.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first, self.first_norm = _conv(inputs, outputs), nn.BatchNorm2d(outputs)
         self.second, self.second_norm = _conv(outputs, outputs), nn.BatchNorm2d(outputs)
+        for convolution in (self.first, self.second):
+            nn.init.dirac_(convolution.weight[: convolution.in_channels])
+        for norm in (self.first_norm, self.second_norm):
+            norm.weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.first_norm(F.max_pool2d(self.first(x), 2)))
@@ -113,7 +120,7 @@ class FastNet(nn.Module):
     CIFAR-10 in 3.29 seconds on a single GPU" (2024).
     """
 
-    def __init__(self, classes: int, widths: tuple[int, ...] = (32, 64, 256)) -> None:
+    def __init__(self, classes: int, widths: tuple[int, ...] = (64, 128, 256)) -> None:
         super().__init__()
         directions = 3 * PATCH**2
         self.whiten = nn.Conv2d(3, 2 * directions, PATCH)

@@ -24,11 +24,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dipsop.classification.augment import pad, strong_view, weak_view
+from dipsop.classification.augment import cut_out, pad, strong_view, weak_view
 from dipsop.classification.classifier import classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DivergenceError
+from dipsop.optimizers import SGD, Muon, Optimizer
 from dipsop.sop.corruption import SparseCorruption
 from dipsop.sop.labels import EarlyLearning, LabelCorruption, consistency, imbalance, sop_loss
 
@@ -101,13 +102,7 @@ class Trainer:
         self._parallel = _data_parallel(network) if world > 1 else None
         called = self._parallel or network
         self._called = torch.compile(called) if config.compile else called
-        self._optimizer = torch.optim.SGD(
-            [p for p in network.parameters() if p.requires_grad],
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.nesterov,
-        )
+        self._optimizer = optimizer_of(network, config)
         self._statistics = [b for name, b in network.named_buffers() if "running_" in name]
         own_shares = self._own_shares if config.shares > 1 else ()  # a single one has those of the network
         self._share_statistics = {share: [b.clone() for b in self._statistics] for share in own_shares}
@@ -201,13 +196,10 @@ class Trainer:
         for step in range(self.steps_per_epoch):
             if stop is not None and stop():
                 return None
-            for group in self._optimizer.param_groups:
-                group["lr"] = self.config.rate_at((self.epochs_done * self.steps_per_epoch + step) / steps)
-            self._optimizer.zero_grad(set_to_none=True)
             for share in self._own_shares:
                 index = orders[share][step * self.share_batch : (step + 1) * self.share_batch]
                 sums += self._learn(share, index, randoms[share])
-            self._optimizer.step()
+            self._optimizer.step(self.config.rate_at((self.epochs_done * self.steps_per_epoch + step) / steps))
             yield Step(self.epochs_done + 1)
         return sums
 
@@ -236,7 +228,9 @@ class Trainer:
         if self.config.network == "pretrained":
             return [self._samples[index]]
         weak = weak_view(self._samples, index, self.epochs_done, random).float() / 255
-        return [weak, strong_view(weak, random)] if self.config.method == "sop+" else [weak]
+        if self.config.method == "sop+":
+            return [weak, strong_view(weak, random)]
+        return [cut_out(weak, self.config.cutout, random) if self.config.cutout else weak]
 
     def _losses(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of every sample, and s where there is one, which waits for its gradient."""
@@ -284,7 +278,7 @@ class Trainer:
             "epoch": self.epochs_done,
             "network": self.network.state_dict(),
             "share_statistics": statistics,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
             **{name: self._of_all(rows) for name, rows in self._of_samples().items()},
         }
 
@@ -320,9 +314,17 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         for share, own in self._share_statistics.items():
             torch._foreach_copy_(own, state["share_statistics"][share])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load(state["optimizer"])
         for name, rows in self._of_samples().items():
             rows.copy_(state[name])
+
+
+def optimizer_of(network: nn.Module, config: TrainConfig) -> Optimizer:
+    """Return what moves θ: all that is to be trained of a network."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if config.optimizer == "muon":
+        return Muon(trained, config.momentum, normalized=True)
+    return SGD(trained, config.momentum, config.weight_decay, config.nesterov)
 
 
 def epoch_seed(seed: int, epoch: int, share: int) -> int:

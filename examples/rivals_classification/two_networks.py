@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dipsop.classification.augment import pad, sent, weak_view
+from dipsop.classification.augment import cut_out, pad, sent, weak_view
 from dipsop.classification.classifier import Classifier, classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
-from dipsop.classification.trainer import epoch_seed
+from dipsop.classification.trainer import epoch_seed, optimizer_of
 from dipsop.errors import DivergenceError
 
 
@@ -41,16 +41,7 @@ class TwoNetworks(ABC):
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)  # the first starts as the one network of another method
             self.networks = [self._start(), self._start()]
-        self._optimizers = [
-            torch.optim.SGD(
-                [p for p in network.parameters() if p.requires_grad],
-                lr=config.lr,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                nesterov=config.nesterov,
-            )
-            for network in self.networks
-        ]
+        self._optimizers = [optimizer_of(network, config) for network in self.networks]
         self.random = torch.Generator()
 
     def _start(self) -> Classifier:
@@ -96,7 +87,8 @@ class TwoNetworks(ABC):
 
     def view(self, index: Tensor, epoch: int) -> Tensor:
         """Return a weak view of some samples, (B, 3, H, W) in [0, 1]; that of the next epoch is mirrored."""
-        return weak_view(self._padded, index, epoch, self.random).float() / 255
+        weak = weak_view(self._padded, index, epoch, self.random).float() / 255
+        return cut_out(weak, self.config.cutout, self.random) if self.config.cutout else weak
 
     def batches(self, samples: Tensor, size: int) -> list[Tensor]:
         """Deal samples out in batches of that size, in an order that is drawn; what is left over waits for the next.
@@ -120,12 +112,8 @@ class TwoNetworks(ABC):
 
         Returns the loss, left on the device: asking it for a number would wait for the step.
         """
-        optimizer = self._optimizers[which]
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.rate_at(done / self.config.epochs)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        self._optimizers[which].step(self.config.rate_at(done / self.config.epochs))
         return loss.detach()
 
 
