@@ -35,7 +35,7 @@ class TrainConfig:
     optimizer : "sgd" or "muon"
         What moves θ (dipsop.optimizers).
     lr, momentum : float
-        Of θ.
+        Of θ. Muon moves kernels at five times that rate, which is the angle by which they turn in a step.
     weight_decay, nesterov : float, bool
         Of SGD: decay of θ, and Nesterov's momentum rather than the plain one. Muon has none, and always.
     schedule : "one-cycle", "steps" or "cosine"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Side in pixels of what FastNet whitens: 24 filters; the 54 of 3×3 patches make half as much work again in all.
+# Side in pixels of what FastNet whitens: 24 filters; the 54 of 3×3 patches make a quarter as much work again in all.
 PATCH = 2
 
 
