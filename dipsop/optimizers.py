@@ -65,13 +65,13 @@ class SGD:
             p.grad = None
 
     def state(self) -> State:
-        """What the next step depends on."""
-        return {"momenta": self._momenta}
+        """What the next step depends on: without momentum, nothing."""
+        return {"momenta": self._momenta} if self._momenta else {}
 
     def load(self, state: State) -> None:
         """Go on from a state."""
-        for momentum, saved in zip(self._momenta, state["momenta"], strict=True):
-            momentum.copy_(saved)
+        if self._momenta:
+            torch._foreach_copy_(self._momenta, state["momenta"])
 
 
 class Adam:

@@ -57,6 +57,13 @@ def test_adam_and_sgd_are_pytorchs_own_bit_for_bit_and_go_on_from_their_state(op
     assert all(torch.equal(a, b) for a, b in zip(reached, theirs.parameters(), strict=True))
 
 
+def test_gradient_descent_without_momentum_has_nothing_to_keep():
+    """As in checkpoints of fits from before there was momentum, which can be gone on with."""
+    optimizer = SGD(network(3).parameters())
+    assert optimizer.state() == {}
+    optimizer.load({})
+
+
 @pytest.mark.parametrize("muon", [Muon, functools.partial(Muon, momentum=0.6, normalized=True)])
 def test_muon_goes_on_from_its_state_bit_for_bit(muon):
     once, again = network(3, 1, 3), network(3, 1, 3)

@@ -139,12 +139,14 @@ def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
     ----------
     x : Tensor (B, 3, H, W), float in [0, 1]
     side : int
-        Of the square, in pixels of an image of 32×32.
+        Of the square, in pixels of an image of 32×32; 0 for none, and nothing is drawn.
 
     Returns
     -------
     Tensor of that shape
     """
+    if not side:
+        return x
     height, width = x.shape[-2:]
     half = side * min(height, width) // 64
     centre = (torch.rand(2, len(x), 1, generator=generator) * torch.tensor([[[height]], [[width]]])).long()

@@ -87,7 +87,7 @@ def preactresnet18(classes: int) -> nn.Module:
 class _FastBlock(nn.Module):
     """Twice convolution and norm, pooled after the first; a residual around the second.
 
-    Convolutions begin as the identity as far as channels go round, and norms have a bias alone.
+    Convolutions begin by handing their inputs on in the first of their outputs, and norms have a bias alone.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

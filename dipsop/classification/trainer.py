@@ -230,7 +230,7 @@ class Trainer:
         weak = weak_view(self._samples, index, self.epochs_done, random).float() / 255
         if self.config.method == "sop+":
             return [weak, strong_view(weak, random)]
-        return [cut_out(weak, self.config.cutout, random) if self.config.cutout else weak]
+        return [cut_out(weak, self.config.cutout, random)]
 
     def _losses(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of every sample, and s where there is one, which waits for its gradient."""

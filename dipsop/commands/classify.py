@@ -14,7 +14,7 @@ DEFAULT: RecipeName = "fast"
 FETCHED = ("cifar10", "cifar100")
 WITH_UV: tuple[Method, ...] = ("sop", "sop+")
 FROM_SCRATCH = ("dtype", "shares", "compile_")  # options that the network pretrained does not have
-OF_FEW = "; less for few images"
+OF_FEW = "; fast and pretrained less for few images"
 OF_HUNDRED = "; published others for CIFAR-100 or asymmetric noise"
 
 

@@ -88,7 +88,7 @@ class TwoNetworks(ABC):
     def view(self, index: Tensor, epoch: int) -> Tensor:
         """Return a weak view of some samples, (B, 3, H, W) in [0, 1]; that of the next epoch is mirrored."""
         weak = weak_view(self._padded, index, epoch, self.random).float() / 255
-        return cut_out(weak, self.config.cutout, self.random) if self.config.cutout else weak
+        return cut_out(weak, self.config.cutout, self.random)
 
     def batches(self, samples: Tensor, size: int) -> list[Tensor]:
         """Deal samples out in batches of that size, in an order that is drawn; what is left over waits for the next.
