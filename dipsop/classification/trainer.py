@@ -28,6 +28,7 @@ from dipsop.classification.augment import cut_out, pad, strong_view, weak_view
 from dipsop.classification.classifier import classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
+from dipsop.classification.shares import ShareStatistics
 from dipsop.errors import DivergenceError
 from dipsop.optimizers import SGD, Muon, Optimizer
 from dipsop.sop.corruption import SparseCorruption
@@ -103,9 +104,7 @@ class Trainer:
         called = self._parallel or network
         self._called = torch.compile(called) if config.compile else called
         self._optimizer = optimizer_of(network, config)
-        self._statistics = [b for name, b in network.named_buffers() if "running_" in name]
-        own_shares = self._own_shares if config.shares > 1 else ()  # a single one has those of the network
-        self._share_statistics = {share: [b.clone() for b in self._statistics] for share in own_shares}
+        self._statistics = ShareStatistics(network, self._own_shares, config.shares, self._summed)
         self.corruption: LabelCorruption | None = None
         self._early: EarlyLearning | None = None
         if config.method in ("sop", "sop+"):
@@ -161,7 +160,7 @@ class Trainer:
             sums = yield from self._train(stop if self._world == 1 else None)
             if sums is None:
                 return
-            self._average_statistics()
+            self._statistics.average()
             self.epochs_done += 1
             loss, given, true = self._summed(sums).tolist()
             count = self.steps_per_epoch * self.share_batch * self.config.shares
@@ -207,15 +206,11 @@ class Trainer:
         """Gradients of θ from a share's part of the batch, added to those there are; (u, v) of its samples move."""
         views = self._views(index, random)
         last = share == self._own_shares[-1]
-        if self.config.shares > 1:
-            torch._foreach_copy_(self._statistics, self._share_statistics[share])
         waits = nullcontext() if last or self._parallel is None else self._parallel.no_sync()
-        with waits:
+        with waits, self._statistics.of(share):
             logits = self._called(torch.cat(views))
             losses, s = self._losses(logits, index)
             (losses.mean() / len(self._own_shares)).backward()
-        if self.config.shares > 1:
-            torch._foreach_copy_(self._share_statistics[share], self._statistics)
         if self.corruption is not None and s is not None and s.grad is not None:
             # ∂/∂s of each sample's own loss, freed from the means that θ's gradient is over.
             self.corruption.step(index, s.grad * len(index) * len(self._own_shares))
@@ -260,24 +255,12 @@ class Trainer:
             dist.all_reduce(values)
         return values
 
-    def _average_statistics(self) -> None:
-        """Batch statistics of all shares: their mean is what the network is evaluated with."""
-        if self.config.shares == 1:
-            return
-        for k, statistic in enumerate(self._statistics):
-            total = torch.stack([own[k] for own in self._share_statistics.values()]).sum(0)
-            statistic.copy_(self._summed(total) / self.config.shares)
-
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, of all processes: tensors, numbers and containers of them."""
-        statistics = {}
-        for share in range(self.config.shares if self.config.shares > 1 else 0):
-            own = self._share_statistics.get(share, [torch.zeros_like(b) for b in self._statistics])
-            statistics[share] = [self._summed(b.clone()) for b in own]
         return {
             "epoch": self.epochs_done,
             "network": self.network.state_dict(),
-            "share_statistics": statistics,
+            "share_statistics": self._statistics.state(),
             "optimizer": self._optimizer.state(),
             **{name: self._of_all(rows) for name, rows in self._of_samples().items()},
         }
@@ -312,8 +295,7 @@ class Trainer:
         """Go on from a state."""
         self.epochs_done = state["epoch"]
         self.network.load_state_dict(state["network"])
-        for share, own in self._share_statistics.items():
-            torch._foreach_copy_(own, state["share_statistics"][share])
+        self._statistics.load(state["share_statistics"])
         self._optimizer.load(state["optimizer"])
         for name, rows in self._of_samples().items():
             rows.copy_(state[name])
