@@ -102,7 +102,7 @@ def make(task: Task, setting: Setting) -> Run:
             collapse.append(scatter(trainer))
             aside += time.perf_counter() - begin
         p = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-        scores = report.doubt(trainer.explained(), p, data.given)
+        scores = report.doubt(p, data.given)
     seconds = time.perf_counter() - start - aside
     quality = (report.auroc(scores, wrong), report.average_precision(scores, wrong)) if wrong.any() else (None, None)
     return Run(**asdict(task), given_accuracy=given, test_accuracy=test, auroc=quality[0], average_precision=quality[1],

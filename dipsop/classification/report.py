@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipsop.classification.dataset import Labels
+from dipsop.classification.posterior import of_given
 from dipsop.files import csv_bytes
 
 Scores = NDArray[np.floating]
@@ -20,7 +21,7 @@ class Suspect:
     sample: str  # path, or index in the data
     given: str
     suggested: str
-    score: float  # how suspect: ‖s‖₁, from 0, or the probability that the label is wrong
+    score: float  # how suspect: the probability that the label is wrong
     probability: float  # that the network gives to the given label
 
     @property
@@ -29,32 +30,23 @@ class Suspect:
         return self.suggested != self.given
 
 
-def score(s: Scores) -> Scores:
-    """How suspect each label is, (N,): ‖s‖₁ of s = u∘u − v∘v, (N, C). About 2 where another class took its place."""
-    scores: Scores = np.abs(s).sum(1)
-    return scores
+def doubt(probabilities: Scores, given: Labels, trusted: NDArray[np.bool_] | None = None) -> Scores:
+    """How suspect each label is, (N,), in [0, 1]: 1 − p of the given class, what the network leaves unexplained of it.
 
-
-def doubt(s: Scores, probabilities: Scores, given: Labels, trusted: NDArray[np.bool_] | None = None) -> Scores:
-    """Place of each label, (N,), from 1, the least suspect, to N: by ‖s‖₁, ties by how little the network believes it.
-
-    What a person has decided is not doubted: its place is 0.
+    (u, v) have kept wrong labels from the network, and hold that part of the residual which was worth its weight. What
+    is left out of them tells labels apart, too: by all of it the list is better (examples/classification/NOTES.md).
+    What a person has decided is not doubted: 0.
 
     Parameters
     ----------
-    s : (N, C)
-        u∘u − v∘v.
     probabilities : (N, C)
         What the network says.
     given : (N,)
     trusted : (N,) or None
         On which labels a person decided.
     """
-    each = np.arange(len(given))
-    order = np.lexsort((-probabilities[each, given], score(s)))
-    places: Scores = np.empty(len(given))
-    places[order] = each + 1
-    return places if trusted is None else np.where(trusted, 0, places)
+    scores = 1 - of_given(probabilities, given)
+    return scores if trusted is None else np.where(trusted, 0, scores)
 
 
 def auroc(scores: Scores, wrong: NDArray[np.bool_]) -> float:
@@ -95,22 +87,23 @@ def suspects(
 
     Parameters
     ----------
-    s, probabilities, given, trusted
+    s : (N, C)
+        u∘u − v∘v, or all 0: what to suggest is looked up in the labels without it.
+    probabilities, given, trusted
         As `doubt` takes them.
     classes : C names
     names : N names of the samples
     """
-    scores, each = score(s), np.arange(len(given))
-    believed = probabilities[each, given]
     suggested = probabilities.argmax(1)
     if s.any():
         cleaned = -s  # y − s, the labels without what was found wrong with them
-        cleaned[each, given] += 1
+        cleaned[np.arange(len(given)), given] += 1
         suggested = (probabilities + cleaned).argmax(1)
     if trusted is not None:
         suggested = np.where(trusted, given, suggested)
-    order = np.argsort(-doubt(s, probabilities, given, trusted), kind="stable")
-    return _listed(order, names, classes, given, suggested, scores, believed)
+    scores = doubt(probabilities, given, trusted)
+    order = np.argsort(-scores, kind="stable")
+    return _listed(order, names, classes, given, suggested, scores, of_given(probabilities, given))
 
 
 def suspects_by_posterior(

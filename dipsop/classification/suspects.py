@@ -22,7 +22,7 @@ class Found:
 
 
 def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Generator[Step, None, Found | None]:
-    """Rank every label: by models that have not seen it where that is cheap, else by (u, v).
+    """Rank every label: by models that have not seen it where that is cheap, else by the one that learned.
 
     Parameters
     ----------
@@ -60,11 +60,10 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Generator
         if data.trusted is None:  # the plain ones have been put right: what is left tells too little of their number
             looks_wrong, error = known.wrong, known.error
     else:
-        s = trainer.explained()
         probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-        listed = report.suspects(s, probabilities, data.given, data.classes, data.names, data.trusted)
+        listed = report.suspects(trainer.explained(), probabilities, data.given, data.classes, data.names, data.trusted)
         looks_wrong = sum(suspect.wrong for suspect in listed)
-        scores = report.doubt(s, probabilities, data.given, data.trusted)
+        scores = report.doubt(probabilities, data.given, data.trusted)
     figures = {"labels": len(listed), "looks_wrong": looks_wrong, "looks_wrong_error": error}
     if data.true is not None:
         wrong = data.true != data.given
