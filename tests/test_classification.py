@@ -130,9 +130,9 @@ def test_same_seed_same_curve_and_another_seed_another():
     assert curves[0] == curves[1] != curves[2]
 
 
-@pytest.mark.parametrize("method", ["ce", "sop", "sop+", "elr"])
-def test_a_resumed_run_ends_bit_equal(method):
-    data, config = colours(noise=0.3), replace(SMALL, method=method)
+@pytest.mark.parametrize(("method", "shares"), [("ce", 1), ("sop", 1), ("sop+", 1), ("elr", 1), ("sop", 2)])
+def test_a_resumed_run_ends_bit_equal(method, shares):
+    data, config = colours(noise=0.3), replace(SMALL, method=method, shares=shares)
     whole, epochs = trained(data, config)
     broken = Trainer(data, config, CPU)
     next(broken.epochs())
@@ -142,6 +142,7 @@ def test_a_resumed_run_ends_bit_equal(method):
     rest = list(resumed.epochs())
     assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in epochs[1:]]
     assert all(torch.equal(a, b) for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole.network.buffers(), resumed.network.buffers(), strict=True))
     remembered = {"ce": set(), "elr": {"targets"}}.get(method, {"u", "v"})
     a, b = whole.state(), resumed.state()
     assert remembered == a.keys() & {"u", "v", "targets"}

@@ -31,6 +31,13 @@ class Process:
         return bool(said)
 
 
+def summed(values: torch.Tensor, world: int) -> torch.Tensor:
+    """Return values added up over so many processes, in the place of those given."""
+    if world > 1:
+        dist.all_reduce(values)
+    return values
+
+
 def several() -> bool:
     """Whether torchrun started more than one process."""
     return _world() > 1

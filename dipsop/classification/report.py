@@ -21,7 +21,7 @@ class Suspect:
     sample: str  # path, or index in the data
     given: str
     suggested: str
-    score: float  # how suspect: the probability that the label is wrong
+    score: float  # how suspect, in [0, 1]: 1 − p of the given label, or the probability that it is wrong
     probability: float  # that the network gives to the given label
 
     @property
@@ -33,9 +33,8 @@ class Suspect:
 def doubt(probabilities: Scores, given: Labels, trusted: NDArray[np.bool_] | None = None) -> Scores:
     """How suspect each label is, (N,), in [0, 1]: 1 − p of the given class, what the network leaves unexplained of it.
 
-    (u, v) have kept wrong labels from the network, and hold that part of the residual which was worth its weight. What
-    is left out of them tells labels apart, too: by all of it the list is better (examples/classification/NOTES.md).
-    What a person has decided is not doubted: 0.
+    (u, v) have kept wrong labels from the network, and hold the large residuals; the small ones rank labels, too
+    (examples/classification/NOTES.md). What a person has decided is not doubted: 0.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def doubt(probabilities: Scores, given: Labels, trusted: NDArray[np.bool_] | Non
     trusted : (N,) or None
         On which labels a person decided.
     """
-    scores = 1 - of_given(probabilities, given)
+    scores = 1 - of_given(probabilities, given).astype(np.float64)  # in float32 all below 3e-8 would be the same
     return scores if trusted is None else np.where(trusted, 0, scores)
 
 
@@ -88,7 +87,7 @@ def suspects(
     Parameters
     ----------
     s : (N, C)
-        u∘u − v∘v, or all 0: what to suggest is looked up in the labels without it.
+        u∘u − v∘v: what to suggest is looked up in y − s and p together. All 0 without (u, v): then in p alone.
     probabilities, given, trusted
         As `doubt` takes them.
     classes : C names
@@ -102,7 +101,7 @@ def suspects(
     if trusted is not None:
         suggested = np.where(trusted, given, suggested)
     scores = doubt(probabilities, given, trusted)
-    order = np.argsort(-scores, kind="stable")
+    order = np.lexsort((np.zeros_like(given) if trusted is None else trusted, -scores))
     return _listed(order, names, classes, given, suggested, scores, of_given(probabilities, given))
 
 
@@ -120,9 +119,7 @@ def suspects_by_posterior(
     given, classes, names
         As `suspects` takes them.
     """
-    each = np.arange(len(given))
-    scores = 1 - true[each, given]
-    believed = probabilities[each, given]
+    scores, believed = 1 - of_given(true, given), of_given(probabilities, given)
     return _listed(np.lexsort((believed, -scores)), names, classes, given, true.argmax(1), scores, believed)
 
 

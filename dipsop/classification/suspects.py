@@ -22,7 +22,7 @@ class Found:
 
 
 def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Generator[Step, None, Found | None]:
-    """Rank every label: by models that have not seen it where that is cheap, else by the one that learned.
+    """Rank every label: by models that have not seen it where that is cheap, else by the one that was trained on it.
 
     Parameters
     ----------

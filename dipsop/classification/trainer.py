@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from dipsop.classification.augment import cut_out, pad, strong_view, weak_view
 from dipsop.classification.classifier import classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
+from dipsop.classification.distributed import summed
 from dipsop.classification.shares import ShareStatistics
 from dipsop.errors import DivergenceError
 from dipsop.optimizers import SGD, Muon, Optimizer
@@ -104,7 +104,7 @@ class Trainer:
         called = self._parallel or network
         self._called = torch.compile(called) if config.compile else called
         self._optimizer = optimizer_of(network, config)
-        self._statistics = ShareStatistics(network, self._own_shares, config.shares, self._summed)
+        self._statistics = ShareStatistics(network, self._own_shares, config.shares, world)
         self.corruption: LabelCorruption | None = None
         self._early: EarlyLearning | None = None
         if config.method in ("sop", "sop+"):
@@ -162,7 +162,7 @@ class Trainer:
                 return
             self._statistics.average()
             self.epochs_done += 1
-            loss, given, true = self._summed(sums).tolist()
+            loss, given, true = summed(sums, self._world).tolist()
             count = self.steps_per_epoch * self.share_batch * self.config.shares
             if not math.isfinite(loss):
                 raise DivergenceError(
@@ -250,11 +250,6 @@ class Trainer:
         predicted = self.network.probabilities(self._test_images, flip=False).argmax(1).cpu()
         return float((predicted == torch.from_numpy(self.data.test_labels)).double().mean())
 
-    def _summed(self, values: Tensor) -> Tensor:
-        if self._world > 1:
-            dist.all_reduce(values)
-        return values
-
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, of all processes: tensors, numbers and containers of them."""
         return {
@@ -289,7 +284,7 @@ class Trainer:
         own = torch.zeros(len(rows), 1, dtype=rows.dtype, device=rows.device)
         for share in self._own_shares:
             own[share :: self.config.shares] = 1
-        return self._summed(rows * own)
+        return summed(rows * own, self._world)
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
