@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dipsop.restoration.content import connected, is_drawn, levels_of_specks, scattered
+from dipsop.restoration.content import Content, alone, connected, is_drawn, levels_of_specks, scattered
+from dipsop.sop import SparseCorruption
 
 
 def test_a_drawing_is_told_from_a_photograph_and_from_a_drawing_with_noise():
@@ -14,6 +15,45 @@ def test_a_drawing_is_told_from_a_photograph_and_from_a_drawing_with_noise():
     assert not is_drawn((255 * drawing + 3 * torch.randn(drawing.shape, generator=random)).round() / 255)
     assert not is_drawn(torch.where(torch.rand(drawing.shape, generator=random) < 0.3, 0.5, drawing))
     assert not is_drawn(drawing[..., :1])
+
+
+def test_the_few_values_that_a_network_leaves_of_a_drawing_are_content_but_for_those_that_lie_alone():
+    y = torch.full((1, 3, 120, 120), 0.9)
+    y[..., 60, :80] = 0.1
+    y[:, 2, 20, 20] = 0.2
+    found, marked = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(y[:, :1], dtype=torch.bool)
+    found[:, 1, 60, 79] = found[:, 2, 20, 20] = True  # the end of a line, and a speck
+    marked[..., 100, 100] = True
+    assert alone(y, found).nonzero().tolist() == [[0, 0, 20, 20]]
+    left = Content(y, marked).left_behind(found)
+    assert (~left).nonzero().tolist() == [[0, 0, 100, 100], [0, 1, 100, 100], [0, 2, 20, 20], [0, 2, 100, 100]]
+    noisy = y - 0.1 * torch.rand(y.shape, generator=torch.Generator().manual_seed(0))
+    assert Content(noisy, marked).left_behind(found) is None
+    found[..., 10, 5:30:5] = True  # 17 of 43,200 values are no longer few
+    assert Content(y, marked).left_behind(found) is None
+
+
+def test_specks_within_print_stay_however_few_are_found_beside_it_and_without_any_there_is_nothing_within():
+    y = torch.full((1, 1, 120, 120), 0.9)
+    y[..., 40:80:4, :] = 0.1
+    content = Content(y, torch.zeros_like(y, dtype=torch.bool))
+    content.remember(SparseCorruption(torch.zeros_like(y), 2.0 * (y < 0.5)))
+    found = torch.zeros_like(y, dtype=torch.bool)
+    found[..., 58, 60] = True
+    assert content.left_behind(found).all()
+    content.specks[0] = 0.1
+    left = content.left_behind(found)
+    assert left[..., :30, :].all()
+    assert not left[..., 45:75, :].any()
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 4), (7, 7), (3, 0), (3, 3)])
+def test_a_pixel_at_the_border_has_the_neighbours_that_there_are(row, column):
+    y = torch.full((1, 1, 8, 8), 0.9)
+    y[..., row, column] = 0.1
+    assert alone(y, y < 0.5).nonzero().tolist() == [[0, 0, row, column]]
+    y[..., row, column - 1 if column else 1] = 0.5
+    assert not alone(y, y < 0.2).any()
 
 
 def test_strokes_are_connected_pieces_and_specks_are_not():

@@ -440,6 +440,17 @@ def test_of_a_drawing_dots_in_a_line_are_content_and_scattered_ones_are_specks()
         assert torch.equal(detection.found, found)
 
 
+def test_the_corner_of_a_line_that_is_not_predicted_is_content_and_a_speck_on_paper_is_found():
+    predicted = torch.full((1, 1, 200, 200), 0.9)
+    predicted[..., 100, :150] = 0.1
+    y = predicted.clone()
+    y[..., 100, 150] = y[..., 30, 40] = 0.1  # the line is longer by one than it is said to be
+    detection = Detection(y, DetectionConfig())
+    detection.round(predicted, torch.full_like(y, 0.01))
+    assert detection.found.nonzero().tolist() == [[0, 0, 30, 40]]
+    assert (detection.corruption.odds > 0).nonzero().tolist() == [[0, 0, 30, 40]]
+
+
 @pytest.mark.parametrize(
     ("kind", "share", "as_detail"), [("two levels", 0.6, True), ("two levels", 0.1, False), ("any", 0.6, False)]
 )

@@ -357,11 +357,14 @@ class Detection:
     def _leave_content_alone(self) -> None:
         """Take all but marks for clean where print or drawing was taken for corruption, and no longer go by levels.
 
+        Of what a network leaves behind of a drawing, only that is taken for clean.
         Specks elsewhere are found at the next rounds, and say what to expect of those within print.
         """
         if self.content.recognize(self.corruption, self.found):
             self._make_certain(~self._marked, 0.0)
             self.prior.forget(structure.LEAST_CLUSTERED)
+        elif (left := self.content.left_behind(self.found)) is not None:
+            self._make_certain(left, 0.0)
         if not self.prior.by_level:
             self.content.learn_specks(self.found, float(self.prior.share))
 
