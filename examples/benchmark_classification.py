@@ -39,7 +39,6 @@ from rivals_classification.two_networks import TwoNetworks
 from dipsop.classification import cifar, held_out, label_noise, report
 from dipsop.classification.config import TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
-from dipsop.classification.posterior import of_given
 from dipsop.classification.trainer import Trainer
 from dipsop.compute import DeviceName, pick_device, tune_process
 from dipsop.files import save_json, write_atomically
@@ -91,7 +90,7 @@ def make(task: Task, setting: Setting) -> Run:
     elif task.method in RIVALS:
         rival = RIVALS[task.method](data, config, device)
         test = list(told(task, config.epochs, rival.epochs()))
-        scores = 1 - of_given(rival.probabilities(torch.from_numpy(data.images), flip=True).cpu().numpy(), data.given)
+        scores = report.doubt(rival.probabilities(torch.from_numpy(data.images), flip=True).cpu().numpy(), data.given)
     else:
         trainer = Trainer(data, replace(config, method=task.method), device)  # type: ignore[arg-type]
         collapse = []

@@ -119,7 +119,7 @@ def suspects_by_posterior(
     given, classes, names
         As `suspects` takes them.
     """
-    scores, believed = 1 - of_given(true, given), of_given(probabilities, given)
+    scores, believed = doubt(true, given), of_given(probabilities, given)
     return _listed(np.lexsort((believed, -scores)), names, classes, given, true.argmax(1), scores, believed)
 
 

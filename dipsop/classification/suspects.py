@@ -9,7 +9,7 @@ import torch
 
 from dipsop.classification import held_out, report
 from dipsop.classification.dataset import Dataset
-from dipsop.classification.posterior import of_given, posterior
+from dipsop.classification.posterior import posterior
 from dipsop.classification.trainer import Step, Trainer
 
 
@@ -56,7 +56,7 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Generator
             known = posterior(probabilities[open_], data.given[open_])
             true[open_] = known.true
         listed = report.suspects_by_posterior(true, probabilities, data.given, data.classes, data.names)
-        scores = 1 - of_given(true, data.given)
+        scores = report.doubt(true, data.given)
         if data.trusted is None:  # the plain ones have been put right: what is left tells too little of their number
             looks_wrong, error = known.wrong, known.error
     else:
