@@ -200,6 +200,15 @@ def test_a_fit_that_is_told_the_mask_or_to_start_from_nothing_looks_for_no_marks
     assert HeldOutFit(y, quick, mask=y > 0.9).detection.marks is None
 
 
+def test_over_a_picture_that_is_mostly_of_one_colour_marks_are_looked_for_if_it_is_told_that_there_are_some():
+    values = np.ones((400, 400, 3), np.float32)
+    values[100:292, 100:292] = noise.scratches_and_lettering(middle("chelsea"), 0)[0]
+    y, quick = as_tensor(values, CPU), PRESETS["quick"]
+    assert seen(values) is not None
+    assert HeldOutFit(y, quick).detection.marks is None
+    assert HeldOutFit(y, replace(quick, scratches=True)).detection.marks is not None
+
+
 def test_scratches_need_the_shipped_network_that_finds_them(tmp_path, capsys):
     for choice in ({"pretrained": False}, {"widths": (8, 16)}, {"look": "never"}):
         with pytest.raises(ValueError, match="scratches are found by a shipped network"):

@@ -142,7 +142,8 @@ class DetectionConfig:
         where it is better than residuals alone, which is where corruption is sparse or hits whole pixels, and where
         what is connected is no damage to it; or always. It is for pictures in colour and for weights that start
         pretrained, and not asked where a polarity is told: it has not learned from that. Another network looks for
-        scratches, lettering and other marks before the first round, in grey pictures too.
+        scratches, lettering and other marks before the first round, in grey pictures too, but not in a drawing unless
+        `scratches` says that there are some.
     least_residual : float > 0
         Floor of the local residual scale b, so that one lucky neighbourhood does not flag its next value.
     polarity : "both", "salt" or "pepper"

@@ -136,7 +136,7 @@ def connected(found: Tensor) -> Tensor:
 
 
 def alone(y: Tensor, found: Tensor) -> Tensor:
-    """Return where a found pixel has eight neighbours of exactly one colour, bool (1, 1, H, W); made for few of them.
+    """Return where a found pixel has eight neighbours of one colour, not its own, bool (1, 1, H, W); made for few.
 
     Beyond the border the picture is mirrored.
     """
@@ -147,7 +147,8 @@ def alone(y: Tensor, found: Tensor) -> Tensor:
     columns = _mirrored(column[:, None] + offset[:, 1], y.shape[-1])
     neighbours = y[0][:, rows, columns]  # (C, pixels, 8)
     lone = torch.zeros_like(hit)
-    lone[0, 0, row, column] = (neighbours == neighbours[..., :1]).all(-1).all(0)
+    of_one = (neighbours == neighbours[..., :1]).all(-1).all(0)
+    lone[0, 0, row, column] = of_one & (neighbours[..., 0] != y[0][:, row, column]).any(0)
     return lone
 
 

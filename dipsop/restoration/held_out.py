@@ -22,6 +22,7 @@ from dipsop.optimizers import Muon
 from dipsop.pictures.tiles import LARGE, TILE, tiles
 from dipsop.restoration import structure
 from dipsop.restoration.config import HeldOut
+from dipsop.restoration.content import is_drawn
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.look import TiledLook
 from dipsop.restoration.marks import marks_over
@@ -61,7 +62,9 @@ class HeldOutFit:
         sees = start is not None and mask is None and config.look != "never"
         in_colour = y.shape[1] == SHIPPED_CHANNELS and not is_grey(y)
         look = TiledLook(config.dtype, y.device) if sees and config.may_look and in_colour else None
-        marks = marks_over(y, config.dtype, config.scratches) if sees else None
+        # Over one colour, a line of a chart is drawn as a scratch is. Only a person can say which it is.
+        looks_for_marks = sees and (config.scratches or not is_drawn(y))
+        marks = marks_over(y, config.dtype, config.scratches) if looks_for_marks else None
         self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look, marks)
         # A hole is filled better by a network that has learned to fill holes of such a shape in other places.
         self._in_holes = mask is not None and structure.clusters(self.detection.corruption) > 0
