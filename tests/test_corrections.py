@@ -236,6 +236,17 @@ def test_names_that_collide_are_counted_and_the_case_of_letters_does_not_part_th
     assert (animals / "new" / "cat" / "deep" / "a.png").exists()
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_no_copy_replaces_another_where_the_disk_takes_their_names_for_one(tmp_path, link):
+    first, second, target = (tmp_path / name for name in ("A.png", "b.png", "new.png"))
+    first.write_bytes(b"first")
+    second.write_bytes(b"second")
+    relabel._put(first, target, link)
+    with pytest.raises(FileExistsError):
+        relabel._put(second, target, link)
+    assert target.read_bytes() == b"first"
+
+
 def test_a_name_that_would_become_too_long_is_shortened(animals):
     for name in ("a" * 251, "é" * 125):
         for kind in ("cat", "dog"):

@@ -19,7 +19,7 @@ from test_classification_data import write_cifar10
 from dipsop.classification import features, held_out, image_folder, run_folder, sources, suspects
 from dipsop.classification.config import RECIPES, TrainConfig
 from dipsop.classification.dataset import Dataset
-from dipsop.classification.features import FeatureNetwork, Kept, fingerprint, look
+from dipsop.classification.features import FeatureNetwork, Kept, fingerprint, fingerprints, look
 from dipsop.classification.label_noise import symmetric
 from dipsop.classification.posterior import _fit, posterior
 from dipsop.classification.trainer import Step
@@ -111,9 +111,11 @@ def test_all_images_that_cannot_be_read_are_named_at_once_and_the_others_kept(ph
     broken = paths[3::9]
     for path in broken:
         path.write_bytes(path.read_bytes()[:100] + str(path).encode())
+    for path in broken[1:3]:
+        path.write_bytes(b"<html>404</html>")  # the same content: each is named
     kept = Kept(32)
     with pytest.raises(DataError, match=f"^{len(broken)} images cannot be read"):
-        list(kept.make({fingerprint(path): path for path in paths}, CPU, tmp_path / "features.npz"))
+        list(kept.make(fingerprints(paths), paths, CPU, tmp_path / "features.npz"))
     again = Kept(32)
     again.add(tmp_path / "features.npz")
     assert len(again.rows) == len(paths) - len(broken)
@@ -219,6 +221,13 @@ def test_images_are_looked_at_once(photos, tmp_path, monkeypatch, capsys):
     assert status(*arguments, "--out", first) == 0
     monkeypatch.setattr(features, "look", lambda *_: pytest.fail("looked again"))
     assert status(*arguments, "--out", first, "--resume") == 0
+    again = ("classify", "--data", photos, "--quiet", "--epochs", 2, "--out", first, "--resume")
+    capsys.readouterr()
+    assert status(*again) == 1
+    assert "other settings (size)" in capsys.readouterr().err
+    for option in (("--method", "sop+"), ("--shares", 2)):
+        assert status(*again, *SIDE, *option) == 1
+        assert "first is a run of --network pretrained, with which sop+" in capsys.readouterr().err
     moved = photos / "coffee" / "coffee1.png"
     moved.rename(photos / "rocket" / "another name.png")  # the same image still
     assert status(*arguments, "--out", second, "--features", first / "features.npz") == 0
@@ -231,19 +240,18 @@ def test_images_are_looked_at_once(photos, tmp_path, monkeypatch, capsys):
 @needs_the_extra
 def test_what_was_looked_at_before_a_stop_is_kept(tmp_path):
     images = [np.random.default_rng(k).integers(0, 256, (3, 32, 32)).astype(np.uint8) for k in range(20)]
-    by_fingerprint = {fingerprint(image): image for image in images}
+    keys = fingerprints(images)
     kept, path = Kept(32), tmp_path / "features.npz"
-    making = kept.make(by_fingerprint, CPU, path)
+    making = kept.make(keys, images, CPU, path)
     assert next(making) == (8, 20)
     making.close()
     again = Kept(32)
     again.add(path)
     assert len(again.rows) == 8
-    assert list(again.make(by_fingerprint, CPU, path)) == [(8, 12), (12, 12)]
+    assert list(again.make(keys, images, CPU, path)) == [(8, 12), (12, 12)]
     whole = Kept(32)
-    for _ in whole.make(by_fingerprint, CPU, tmp_path / "whole.npz"):
+    for _ in whole.make(keys, images, CPU, tmp_path / "whole.npz"):
         pass
-    keys = list(by_fingerprint)
     assert np.allclose(again.of(keys), whole.of(keys), atol=1e-3)
 
 

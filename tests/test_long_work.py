@@ -14,11 +14,13 @@ from pathlib import Path
 import command_line
 import numpy as np
 import pytest
+import tifffile
 import torch
 from command_line import QUICK, listing, status, until
 
 import dipsop
 from dipsop.checkpoint import _unfinished, load_state, remove_state, save_state
+from dipsop.errors import DipsopError
 from dipsop.jobs import checkpoints, memory, restore
 from dipsop.jobs.events import Preview, Stopped
 from dipsop.jobs.job import RestoreJob
@@ -288,6 +290,39 @@ def test_what_is_no_record_is_said(here, capsys, content, said):
         Path("r.json").write_bytes(content)
     assert status("restore", "--from-record", "r.json", "--out", "out.png") == 1
     assert re.fullmatch(rf"dipsop: r\.json {said}.*\.\n", capsys.readouterr().err)
+
+
+def test_a_record_of_a_picture_that_has_become_a_stack_is_refused(here, capsys):
+    samples = images.load(Path("noisy.png")).samples
+    tifffile.imwrite("scan.tif", samples)
+    assert status("restore", "scan.tif", "--out", "out.tif", "--record", "r.json", "--quiet", *QUICK) == 0
+    before = Path("out.tif").read_bytes()
+    tifffile.imwrite("scan.tif", np.stack([samples, samples]), photometric="rgb")
+    assert status("restore", "--from-record", "r.json") == 1
+    assert "scan.tif is not the file of the record: bring that one back." in capsys.readouterr().err
+    assert Path("out.tif").read_bytes() == before
+
+
+def test_a_checkpoint_is_there_until_the_record_is_written(here, monkeypatch, capsys):
+    def full(*_):
+        raise DipsopError("r.json could not be written (no space left on device): free space.")
+
+    monkeypatch.setattr("dipsop.jobs.fitting.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    options = ("--record", "r.json", "--checkpoint", "state", "--quiet")
+    with monkeypatch.context() as short:
+        short.setattr("dipsop.jobs.restore.save_json", full)
+        assert status("restore", "noisy.png", "--out", "out.png", *options, *QUICK) == 1
+    assert Path("state").exists()
+    assert status("restore", "noisy.png", "--out", "out.png", *options, "--resume", *QUICK) == 0
+    assert not Path("state").exists()
+    capsys.readouterr()
+
+
+def test_a_record_names_no_version_of_what_is_not_installed_under_its_name(here, monkeypatch):
+    monkeypatch.setattr("dipsop.jobs.record._VERSIONS", ("torch", "no-such-package"))
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--quiet", *QUICK) == 0
+    said = json.loads(Path("r.json").read_text())["versions"]
+    assert (said["dipsop"], said["no-such-package"]) == (dipsop.__version__, None)
 
 
 def test_a_record_of_a_picture_that_has_changed_is_refused(here, capsys):

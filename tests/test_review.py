@@ -213,6 +213,11 @@ def test_a_key_that_is_held_decides_once_and_moves_on(browser, tmp_path):
         page.keyboard.up(key)
     assert page.text_content("#count").startswith("1 of 12 looked at")
     assert page.get_attribute(".tile >> nth=5", "aria-current") == "true"
+    page.focus("#keep")
+    for _ in range(4):
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    assert page.text_content("#count").startswith("2 of 12 looked at")
     assert page.complaints == []
 
 

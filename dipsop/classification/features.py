@@ -207,13 +207,15 @@ class Kept:
         np.savez(packed, made_by=np.array(self._made_by), keys=keys, features=np.stack(list(self.rows.values())))
         write_atomically(path, packed.getvalue())
 
-    def make(self, images: Mapping[bytes, Image], device: torch.device, path: Path) -> Iterator[tuple[int, int]]:
+    def make(
+        self, fingerprints: Sequence[bytes], images: Sequence[Image], device: torch.device, path: Path
+    ) -> Iterator[tuple[int, int]]:
         """Look at those images whose features are missing, writing the file every minute and wherever this ends.
 
         Parameters
         ----------
-        images : mapping
-            By their fingerprints.
+        fingerprints, images : sequence
+            Of those that are the same one is looked at.
         device : torch.device
         path : Path
             Of the file.
@@ -228,7 +230,10 @@ class Kept:
         DataError
             At the end, naming the files that cannot be read.
         """
-        missing = [key for key in images if key not in self.rows]
+        of_key: dict[bytes, list[Image]] = {}
+        for key, image in zip(fingerprints, images, strict=True):
+            of_key.setdefault(key, []).append(image)
+        missing = [key for key in of_key if key not in self.rows]
         if not missing:
             return
         network, written, done = FeatureNetwork(device), time.monotonic(), 0
@@ -236,7 +241,7 @@ class Kept:
         try:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
-                pixels = self._pixels({key: images[key] for key in batch}, unreadable)
+                pixels = self._pixels({key: of_key[key] for key in batch}, unreadable)
                 if pixels:
                     self.rows |= zip(pixels, look(network, np.stack(list(pixels.values())), self.side), strict=True)
                 done += len(batch)
@@ -249,12 +254,16 @@ class Kept:
                 self.save(path)
         unreadable.refuse()
 
-    def _pixels(self, images: Mapping[bytes, Image], unreadable: image_folder.Unreadable) -> dict[bytes, Images]:
-        """Read those that are files; what cannot be read is noted."""
-        pixels = {}
-        for key, image in images.items():
-            with unreadable.noting(image):
-                pixels[key] = image_folder.read_one(image, self.side) if isinstance(image, Path) else image
+    def _pixels(
+        self, images: Mapping[bytes, Sequence[Image]], unreadable: image_folder.Unreadable
+    ) -> dict[bytes, Images]:
+        """Read one of each, if they are files; of what cannot be read every file is noted."""
+        pixels: dict[bytes, Images] = {}
+        for key, same in images.items():
+            for image in same:
+                if key not in pixels:
+                    with unreadable.noting(image):
+                        pixels[key] = image_folder.read_one(image, self.side) if isinstance(image, Path) else image
         return pixels
 
     def of(self, fingerprints: Sequence[bytes]) -> Features:

@@ -178,16 +178,19 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     if recipe == "pretrained":
         seen_at = settings.seen_at(job, data)
         side = side or seen_at
+    about = _about(job, data, config, side, seen_at, me)
+    if begun:
+        _refuse_another(job.out, about, data)  # before minutes are spent on features
+    if recipe == "pretrained":
         seen = yield from look(data, seen_at, job.out / run_folder.FEATURES, job.made_before, me.device, stop)
         if seen is None:
             yield Stopped(completed=0, of=config.epochs)
             return
         data = seen
-    about = _about(job, data, config, side, seen_at, me)
     trainer = Trainer(data, config, me.device, me.rank, me.world)
     if me.world > 1:
         dist.barrier()  # all have looked into the folder before one writes there
-    epochs = _resumed(job.out, trainer, about, data) if begun else []
+    epochs = _resumed(job.out, trainer) if begun else []
     if not begun and me.rank == 0:
         run_folder.begin(job.out, about, data)
     yield Begun(steps=config.epochs)
@@ -239,8 +242,8 @@ def _about(
     }
 
 
-def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) -> list[Epoch]:
-    """Go on from the last epoch of a run, which must be one of the same settings, images and labels."""
+def _refuse_another(out: Path, about: dict[str, Any], data: Dataset) -> None:
+    """Refuse a run that is not of the same settings, images and labels."""
     before = run_folder.load_config(out)
     for key in ("noise", "size", "classes", "train"):
         if before.get(key) != about[key]:
@@ -252,6 +255,10 @@ def _resumed(out: Path, trainer: Trainer, about: dict[str, Any], data: Dataset) 
         raise DataError(
             f"{shown(out)} is a run of other images or labels: restore them and its command, or choose another --out."
         )
+
+
+def _resumed(out: Path, trainer: Trainer) -> list[Epoch]:
+    """Go on from the last epoch of a run."""
     if not (out / run_folder.CHECKPOINT).exists():
         return []  # stopped before the end of its first epoch
     state, epochs = run_folder.load_checkpoint(out)

@@ -47,7 +47,7 @@ def look(
     if exists(kept_in):
         kept.add(kept_in)
     begun = time.monotonic()
-    for done, of in kept.make(dict(zip(fingerprints, images, strict=True)), device, kept_in):
+    for done, of in kept.make(fingerprints, images, device, kept_in):
         yield Looking(done, of, (time.monotonic() - begun) / done * (of - done))
         if stop():
             return None

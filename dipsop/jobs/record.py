@@ -6,16 +6,17 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from dipsop import __version__
 from dipsop.errors import DipsopError
 from dipsop.files import printable, reason, shown
 from dipsop.jobs.job import Reading, RestoreJob, from_dict
 from dipsop.pictures.encode import format_of
 
-_VERSIONS = ("dipsop", "torch", "numpy", "pillow", "imagecodecs", "tifffile")
+_VERSIONS = ("torch", "numpy", "pillow", "imagecodecs", "tifffile")
 
 
 def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +38,11 @@ def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: M
     threads = torch.get_num_threads()
     return {
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
+        "versions": {
+            "dipsop": __version__,
+            **{name: _version(name) for name in _VERSIONS},
+            "python": platform.python_version(),
+        },
         "machine": {"system": platform.system(), "processor": platform.machine(), "threads": threads},
         "picture": {
             "width": width,
@@ -50,6 +55,14 @@ def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: M
         "sha256": {**reading.digests, "out": hashlib.sha256(job.out.read_bytes()).hexdigest()},
         "result": dict(report),
     }
+
+
+def _version(name: str) -> str | None:
+    """None where a package is there under another name, or was not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def recorded(path: Path) -> tuple[RestoreJob, dict[str, str | None]]:

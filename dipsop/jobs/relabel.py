@@ -1,6 +1,7 @@
 """A folder or a CSV of labelled images once more, with corrections applied. What is there is only read."""
 
 import csv
+import errno
 import os
 import secrets
 import shutil
@@ -186,6 +187,8 @@ def _fill(job: RelabelJob, sources: list[Path], targets: list[Path], stop: Stop)
 
 def _put(source: Path, target: Path, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target):  # A.jpg and a.jpg, on a disk that takes one for the other
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     if not link:
         shutil.copy2(source, target)
         return

@@ -60,6 +60,8 @@ def run(
     if (count := images.page_count(job.source)) > 1:
         from dipsop.jobs import pages
 
+        if expected:
+            raise DipsopError(f"{shown(job.source)} is not the file of the record: bring that one back.")
         yield from pages.run(job, count, stop)
         return
     reading = read(job, expected or {})
@@ -82,8 +84,6 @@ def run(
         yield Stopped(work.steps, job.config.steps * len(work.canvas.pieces))
         return
     written = write(work)
-    if job.checkpoint and not work.stopped:
-        remove_state(job.checkpoint)  # done: there is nothing to go on with
     report = summary(work, time.perf_counter() - start)
     if reading.clean is not None:
         report |= quality(reading.picture, written, reading.clean)
@@ -91,6 +91,8 @@ def run(
         from dipsop.jobs import record as recording
 
         save_json(job.record, recording.record(job, reading, work.canvas.most_pixels, report))
+    if job.checkpoint and not work.stopped:
+        remove_state(job.checkpoint)  # all is written: there is nothing to go on with
     if expected is not None and format_of(job.out) == expected.get("format"):
         report["as_recorded"] = hashlib.sha256(job.out.read_bytes()).hexdigest() == expected.get("out")
     for path in (job.out, job.corruption_map, job.trace, job.plot, job.record):

@@ -8,6 +8,7 @@ from dipsop.classification import features, run_folder, sources
 from dipsop.classification.config import PRETRAINED_SIDE, RECIPES, TrainConfig, by_data
 from dipsop.classification.dataset import Dataset
 from dipsop.errors import DataError
+from dipsop.files import shown
 
 if TYPE_CHECKING:
     from dipsop.jobs.classify import ClassifyJob
@@ -19,6 +20,11 @@ def recipe(job: "ClassifyJob", begun: bool, world: int) -> str:
         return job.recipe
     if begun:
         recipe = run_folder.load_config(job.out).get("recipe")
+        if recipe == "pretrained" and _from_scratch(job, 1):
+            raise DataError(
+                f"{shown(job.out)} is a run of --network pretrained, with which sop+, --shares, --compile and --dtype "
+                "do not go: leave them out, or choose another --out."
+            )
         return recipe if recipe in RECIPES else "fast"
     own = not sources.is_cifar(job.data)
     return "pretrained" if own and not _from_scratch(job, world) and features.installed() else "fast"

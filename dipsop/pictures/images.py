@@ -6,6 +6,7 @@ to the fit as float32 in [0, 1], and it is written back as it came, whole or not
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,14 +132,16 @@ def copy(source: Path, picture: Picture, out: Path) -> bool:
     """
     if format_of(out) != picture.format or picture.notes:
         return False
-    try:
-        data = Path(source).read_bytes()
-    except OSError:
-        return False
-    if hashlib.sha256(data).hexdigest() != picture.digest:
-        return False
-    files.write_atomically(out, data)
-    return True
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(Path(source).open("rb"))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # a stack of pages may be larger than the memory
+        except OSError:
+            return False
+        if digest != picture.digest:
+            return False
+        files.write_atomically(out, file)
+        return True
 
 
 def check_writable(path: Path, picture: Picture | None = None) -> None:

@@ -56,6 +56,7 @@ function columns() {
 
 function press(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(SELECT|INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.repeat && event.key === "Enter") return event.preventDefault(); // a button that it presses is pressed once
   const digit = /^[0-9]$/.test(event.key) ? (+event.key + 9) % 10 : -1;
   const keys = {
     k: keep, c: change, s: skip, u: undo,
