@@ -166,7 +166,7 @@ def seen(data: Dataset, side: int, path: Path) -> tuple[Dataset, float]:
     if path.exists():
         kept.add(path)
     images = features.pictures_of(data)
-    keys = [features.fingerprint(image) for image in images]
+    keys = features.fingerprints(images)
     made = list(kept.make(keys, images, CPU, path))
     return features.in_place_of_images(data, kept, keys), time.perf_counter() - start if made else 0.0
 

@@ -261,9 +261,9 @@ class Kept:
         pixels: dict[bytes, Images] = {}
         for key, same in images.items():
             for image in same:
-                if key not in pixels:
-                    with unreadable.noting(image):
-                        pixels[key] = image_folder.read_one(image, self.side) if isinstance(image, Path) else image
+                with unreadable.noting(image):
+                    pixels[key] = image_folder.read_one(image, self.side) if isinstance(image, Path) else image
+                    break
         return pixels
 
     def of(self, fingerprints: Sequence[bytes]) -> Features:

@@ -174,10 +174,8 @@ def _course(job: ClassifyJob, me: Process, stop: Stop) -> Iterator[Event]:
     if advised:
         yield Advice(FROM_SCRATCH if features.installed() else UNINSTALLED)
     config = settings.settled(job, recipe, data, me.world)
-    side = seen_at = data.images.shape[-1]
-    if recipe == "pretrained":
-        seen_at = settings.seen_at(job, data)
-        side = side or seen_at
+    seen_at = settings.seen_at(job, data) if recipe == "pretrained" else data.images.shape[-1]
+    side = data.images.shape[-1] or seen_at
     about = _about(job, data, config, side, seen_at, me)
     if begun:
         _refuse_another(job.out, about, data)  # before minutes are spent on features

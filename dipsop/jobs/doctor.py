@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from dipsop import __version__
 from dipsop.compute import pick_device, resolved_dtype
 from dipsop.jobs.memory import available
+from dipsop.jobs.record import version_of
 from dipsop.jobs.worker import cores
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def report() -> dict[str, Any]:
     return {
         "dipsop": __version__,
         "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "libraries": {name: version_of(name) for name in LIBRARIES},
         "system": platform.platform(),
         "processor": _processor(),
         "cores": cores(),
@@ -96,12 +97,12 @@ def _gflops(device: "torch.device", dtype: "torch.dtype") -> float:
 
 def _extras() -> dict[str, list[str]]:
     """Which packages of each extra for users are missing; nothing where dipsop runs without having been installed."""
-    if not _installed("dipsop"):
+    if version_of("dipsop") is None:
         return {}
     extras = metadata.metadata("dipsop").get_all("Provides-Extra") or []
     requirements = [Requirement(line) for line in metadata.requires("dipsop") or []]
     return {
-        extra: [r.name for r in requirements if _belongs(r, extra) and not _installed(r.name)]
+        extra: [r.name for r in requirements if _belongs(r, extra) and version_of(r.name) is None]
         for extra in extras
         if extra != "test"
     }
@@ -111,11 +112,3 @@ def _belongs(requirement: Requirement, extra: str) -> bool:
     """Whether a requirement comes with an extra alone."""
     marker = requirement.marker
     return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
-
-
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -1,12 +1,12 @@
 """The record of a restoration: all that it takes to do it again, and what came out."""
 
 import hashlib
+import importlib.metadata as metadata
 import json
 import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: M
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": {
             "dipsop": __version__,
-            **{name: _version(name) for name in _VERSIONS},
+            **{name: version_of(name) for name in _VERSIONS},
             "python": platform.python_version(),
         },
         "machine": {"system": platform.system(), "processor": platform.machine(), "threads": threads},
@@ -57,11 +57,11 @@ def record(job: RestoreJob, reading: Reading, most_pixels: int | None, report: M
     }
 
 
-def _version(name: str) -> str | None:
-    """None where a package is there under another name, or was not installed."""
+def version_of(name: str) -> str | None:
+    """Return the version of a package; None where it is there under another name, or was not installed."""
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return None
 
 

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def run(
         from dipsop.jobs import pages
 
         if expected:
-            raise DipsopError(f"{shown(job.source)} is not the file of the record: bring that one back.")
+            raise _not_of_the_record(job.source)
         yield from pages.run(job, count, stop)
         return
     reading = read(job, expected or {})
@@ -115,10 +116,14 @@ def read(job: RestoreJob, expected: Mapping[str, str | None]) -> Reading:
     digests = {"source": picture.digest, "mask": mask_digest, "protect": protect_digest}
     for name, digest in digests.items():
         if name in expected and expected[name] != digest:
-            raise DipsopError(f"{shown(getattr(job, name))} is not the file of the record: bring that one back.")
+            raise _not_of_the_record(getattr(job, name))
     clean = None if job.truth is None else load_truth(job.truth, picture)
     check_outputs(job, picture)
     return Reading(picture, clean, mask, protected, digests)
+
+
+def _not_of_the_record(path: Path) -> DipsopError:
+    return DipsopError(f"{shown(path)} is not the file of the record: bring that one back.")
 
 
 def check_outputs(job: RestoreJob, picture: Picture) -> None:

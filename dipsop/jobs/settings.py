@@ -20,17 +20,17 @@ def recipe(job: "ClassifyJob", begun: bool, world: int) -> str:
         return job.recipe
     if begun:
         recipe = run_folder.load_config(job.out).get("recipe")
-        if recipe == "pretrained" and _from_scratch(job, 1):
+        if recipe == "pretrained" and _from_scratch(job):
             raise DataError(
                 f"{shown(job.out)} is a run of --network pretrained, with which sop+, --shares, --compile and --dtype "
                 "do not go: leave them out, or choose another --out."
             )
         return recipe if recipe in RECIPES else "fast"
     own = not sources.is_cifar(job.data)
-    return "pretrained" if own and not _from_scratch(job, world) and features.installed() else "fast"
+    return "pretrained" if own and world == 1 and not _from_scratch(job) and features.installed() else "fast"
 
 
-def _from_scratch(job: "ClassifyJob", world: int) -> bool:
+def _from_scratch(job: "ClassifyJob") -> bool:
     """Whether something is asked for that only networks have which are trained from scratch."""
     given = job.settings
     asked = (
@@ -39,7 +39,7 @@ def _from_scratch(job: "ClassifyJob", world: int) -> bool:
         given.get("method") == "sop+",
         given.get("dtype", "auto") != "auto",
     )
-    return world > 1 or any(asked)
+    return any(asked)
 
 
 def seen_at(job: "ClassifyJob", data: Dataset) -> int:
