@@ -5,7 +5,8 @@ So `dipsop --help` is quick, and a picture is read before a second goes into loa
 
 import ctypes
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from dipsop.errors import DipsopError
@@ -59,6 +60,16 @@ def pick_device(name: DeviceName) -> "torch.device":
     if not there[name]:
         raise DipsopError(f"PyTorch finds no {name} device on this machine: use --device auto or --device cpu.")
     return torch.device(name)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the weights of new networks from a seed. Whatever the caller draws, on a GPU too, goes on as if not."""
+    import torch
+
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs besides
+        yield
 
 
 def may_ask(device: "torch.device", step: int) -> bool:

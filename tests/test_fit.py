@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 
 import dipsop
@@ -542,6 +543,46 @@ def test_the_last_round_and_no_other_hides_values_in_all_parts(choices, large, p
     image, _ = random_valued(scene(40, 40), 0.3, seed=0)
     dipsop.restore(image, dataclasses.replace(SMALL_HELD_OUT, **choices))
     assert taken == parts
+
+
+@SMALL
+def test_a_fit_leaves_the_random_numbers_of_others_alone_on_gpus_too(config, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.random.get_rng_state()
+    dipsop.restore(scene(), dataclasses.replace(config, steps=1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert seeded == []
+
+
+def test_a_fit_of_one_step_takes_the_first_rounds_all_the_same_and_leaves_print_alone():
+    page_of_print = (skimage.data.text() / 255).astype(np.float32)
+    assert not dipsop.restore(page_of_print, HeldOut(steps=1)).corrupted.any()
+
+
+def test_the_image_alone_takes_predictions_of_those_tiles_where_something_is_replaced(monkeypatch):
+    monkeypatch.setattr("dipsop.restoration.held_out.TILE", 32)
+    image, mask = scene(64, 96), np.zeros((64, 96), bool)
+    mask[40:44, 70:74] = True
+    *_, last = dipsop.iter_restore(image, SMALL_HELD_OUT, mask=mask)
+    seen, predictor = [], last._fit._mean_predictor
+    predictor.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
+    alone = last.image()
+    assert len(seen) == SMALL_HELD_OUT.flips
+    whole = last.restoration()
+    assert len(seen) == (1 + 6) * SMALL_HELD_OUT.flips
+    np.testing.assert_array_equal(alone, whole.image)
+    np.testing.assert_array_equal(last._fit.image(flips=1)[0, 0].numpy()[~mask], image[..., 0][~mask])
+
+
+def test_the_image_alone_is_that_of_a_whole_restoration_where_values_are_doubtful(monkeypatch):
+    monkeypatch.setattr("dipsop.restoration.held_out.TILE", 16)
+    image = scene()
+    image[:, :20], _ = random_valued(image[:, :20], 0.2, seed=0)
+    *_, last = dipsop.iter_restore(image, SMALL_HELD_OUT)
+    whole = last.restoration()
+    assert whole.corrupted.any()
+    np.testing.assert_array_equal(last.image(), whole.image)
 
 
 def test_prediction_in_tiles_shows_no_seams(monkeypatch):

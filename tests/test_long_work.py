@@ -27,6 +27,7 @@ from dipsop.jobs.job import RestoreJob
 from dipsop.pictures import images, noise
 from dipsop.pictures.preview import first_estimate
 from dipsop.pictures.quality import psnr
+from dipsop.pictures.tiles import TILE
 from dipsop.restoration.fit import Step, iter_restore
 
 CONFIGS = [
@@ -75,6 +76,19 @@ def test_time_left_counts_down_to_nothing(noisy):
     left = [step.seconds_left for step in iter_restore(noisy, replace(CONFIGS[0], steps=60))]
     assert all(seconds >= 0 for seconds in left)
     assert left[-1] < left[6] < 60
+
+
+def test_time_left_counts_the_last_prediction_of_what_a_mask_covers(noisy):
+    """Of the tiles that it covers: with holes in one of two half as long as with holes in both."""
+    wide, everywhere = np.zeros((16, 2 * TILE, 3), np.float32), np.ones((16, 2 * TILE), bool)
+    in_one = everywhere & (np.arange(2 * TILE) < TILE)
+    of_both, of_one, of_none = (
+        list(iter_restore(wide, CONFIGS[0], mask=mask))[-1] for mask in (everywhere, in_one, ~everywhere)
+    )
+    assert of_none.seconds_left == 0
+    for last, views in ((of_both, CONFIGS[0].flips), (of_one, CONFIGS[0].flips / 2)):
+        assert last.seconds_left == pytest.approx(views * last._fit._view_seconds)
+        assert last._fit._view_seconds > 0
 
 
 # ---- checkpoints ------------------------------------------------------------------------------------------------

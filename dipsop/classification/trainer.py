@@ -29,6 +29,7 @@ from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.distributed import summed
 from dipsop.classification.shares import ShareStatistics
+from dipsop.compute import seeded
 from dipsop.errors import DivergenceError
 from dipsop.optimizers import SGD, Muon, Optimizer
 from dipsop.sop.corruption import SparseCorruption
@@ -95,8 +96,7 @@ class Trainer:
         self.given = torch.from_numpy(data.given).to(device)
         self._true = None if data.true is None else torch.from_numpy(data.true).to(device)
         self._test_images = torch.from_numpy(data.test_images).to(device)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             network = classifier(config.network, len(data.classes), config.dtype, device)
         network.fit_normalization(images)
         self.network = network

@@ -175,21 +175,28 @@ class Detection:
             self.prior.fit(self.corruption, residual, self.scale, early=self.rounds_done < self._early_rounds)
 
     def posterior_mean(self, network_output: Tensor) -> Tensor:
-        """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where that is small.
+        """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where it is not `replaced`.
 
-        That has the least squared error. Most of what was found is so nearly for certain. Where nothing was found
-        in all of the picture, it stays as it is; where nearly all that is likely is doubtful, what was not found does.
+        That has the least squared error. Most of what was found is so nearly for certain.
         """
-        mean = self.y.clone()
-        if not self.found.any():
-            return mean
-        likely, doubtful = map(sum, zip(*map(self._likely, bands(self.y)), strict=True))
+        mean, replaced = self.y.clone(), self.replaced()
         for rows in bands(self.y):
-            probability = self._probability(rows)
-            if doubtful > MOST_DOUBTFUL * likely:
-                probability.masked_fill_(~self.found[..., rows, :], 0)
+            probability = self._probability(rows).masked_fill_(~replaced[..., rows, :], 0)
             mean[..., rows, :].lerp_(network_output[..., rows, :], probability)
         return mean
+
+    def replaced(self) -> Tensor:
+        """Where `posterior_mean` depends on f: bool, the shape of y.
+
+        Where corruption is at all likely, that is. Where nothing was found in all of the picture, it stays as it is;
+        where nearly all that is likely is doubtful, what was not found does.
+        """
+        if not self.found.any():
+            return torch.zeros_like(self.found)
+        likely, doubtful = map(sum, zip(*map(self._likely, bands(self.y)), strict=True))
+        if doubtful > MOST_DOUBTFUL * likely:
+            return self.found
+        return torch.cat([self._probability(rows) > 0 for rows in bands(self.y)], -2)
 
     def _probability(self, rows: slice) -> Tensor:
         """That of corruption, 0 where it is small."""

@@ -36,7 +36,8 @@ class Fit(Protocol):
     def seconds_aside_left(self) -> float: ...  # noqa: D102
     def step(self, done: float) -> Tensor: ...  # noqa: D102
     def finish(self) -> None: ...  # noqa: D102
-    def network_output(self, flips: int | None = None) -> Tensor: ...  # noqa: D102
+    def image(self, flips: int | None = None) -> Tensor: ...  # noqa: D102
+    def network_output(self) -> Tensor: ...  # noqa: D102
     def found(self) -> Tensor: ...  # noqa: D102
     def restored(self, network_output: Tensor) -> Tensor: ...  # noqa: D102
     def sparse_corruption(self, network_output: Tensor) -> SparseCorruption: ...  # noqa: D102
@@ -119,8 +120,8 @@ class Step:
         return float(found.sum()) / found.numel()
 
     def image(self) -> NDArray[np.float32]:
-        """What `restoration` says the picture is, alone: it takes less memory."""
-        return self._array(self._fit.restored(self._fit.network_output()))
+        """What `restoration` says the picture is, alone: it takes less memory, and less time where little was found."""
+        return self._array(self._fit.image())
 
     def corrupted(self) -> NDArray[np.bool_]:
         """Where corruption was found so far, the shape of the observation."""
@@ -136,7 +137,7 @@ class Step:
 
     def preview(self) -> NDArray[np.float32]:
         """The picture as it stands, by one look instead of the mean of several."""
-        return self._array(self._fit.restored(self._fit.network_output(flips=1)))
+        return self._array(self._fit.image(flips=1))
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the fit depends on, for `iter_restore(..., state=...)`: tensors and numbers.

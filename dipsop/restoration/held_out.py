@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dipsop.compute import may_ask
+from dipsop.compute import may_ask, seeded
 from dipsop.optimizers import Muon
 from dipsop.pictures.tiles import LARGE, TILE, tiles
 from dipsop.restoration import structure
@@ -68,8 +68,7 @@ class HeldOutFit:
         self.detection = Detection(y, config, mask, protected, config.first_rounds if start else 0, look, marks)
         # A hole is filled better by a network that has learned to fill holes of such a shape in other places.
         self._in_holes = mask is not None and structure.clusters(self.detection.corruption) > 0
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             predictor = HeldOutPredictor(SHIPPED_CHANNELS if start else y.shape[1], config.widths, config.dtype)
         if start:
             predictor.load_state_dict(start)
@@ -79,11 +78,15 @@ class HeldOutFit:
         self._mean_predictor = copy.deepcopy(self.predictor).requires_grad_(False)
         self._optimizer = Muon(self.predictor.parameters())
         self._taken, self._rounds_taken, self._usual_loss = 0, 0, math.inf
-        self._view_seconds = 0.0
+        self._view_seconds, self._last_views = 0.0, float(config.flips)
+        if mask is not None:  # then it is known how much of the picture the last prediction is for
+            inner = [tile.inner for tile in tiles(y.shape[-2], y.shape[-1], TILE)]
+            self._last_views *= sum(bool(self.detection.found[..., *where].any()) for where in inner) / len(inner)
         self.seconds_aside = time.perf_counter() - begin
 
     def step(self, done: float) -> Tensor:
         """Take one step; `done` in [0, 1) is the share of the budget spent. Returns the loss, before the step."""
+        begin = time.perf_counter()
         if self._taken < self.detection.first_rounds:
             self.detect()
         y, u, v = self._crops(self.y, self.detection.corruption.u, self.detection.corruption.v)
@@ -100,6 +103,9 @@ class HeldOutFit:
         if not leapt:
             self._learn(value, done)
         self._take_rounds(self._rounds_due(done))
+        if self.detection.known:  # no round says how long a view takes: a step is about three of its crops
+            views = 3 * y.numel() / self.y.numel()
+            self._view_seconds = (time.perf_counter() - begin) / views
         # Clamped, so that an infinite loss that is mended does not end the fit.
         return value.detach().clamp(max=LEAP + self._usual_loss) if leapt else value.detach()
 
@@ -141,7 +147,10 @@ class HeldOutFit:
     def _take_rounds(self, due: int) -> None:
         """Take the rounds that are due, those that are overdue as one."""
         if due > self._rounds_taken:
-            self.detect(last=due == self.config.rounds)
+            last = due == self.config.rounds
+            for _ in range(self._taken, self.detection.first_rounds if last else 0):
+                self.detect()  # a fit of fewer steps takes the first rounds all the same: without them it erases print
+            self.detect(last)
             self._rounds_taken = due
 
     @torch.no_grad()
@@ -173,11 +182,20 @@ class HeldOutFit:
                     part_of_whole.copy_(torch.where(hidden, said[..., *tile.inner_of_outer], part_of_whole))
         return value, scale
 
+    def image(self, flips: int | None = None) -> Tensor:
+        """What `restored` says of `network_output`; tiles where nothing is replaced are not predicted for it."""
+        return self.detection.posterior_mean(self.network_output(flips, self.detection.replaced()))
+
     @torch.no_grad()
-    def network_output(self, flips: int | None = None) -> Tensor:
-        """f, the mean over flips and transposes of the prediction from all trusted values, (1, C, H, W) in [0, 1]."""
-        f = torch.empty_like(self.y)
+    def network_output(self, flips: int | None = None, wanted: Tensor | None = None) -> Tensor:
+        """f, the mean over flips and transposes of the prediction from all trusted values, (1, C, H, W) in [0, 1].
+
+        Where values are wanted, a bool tensor of that shape, it is y in tiles without any.
+        """
+        f = self.y.clone()
         for tile in tiles(self.y.shape[-2], self.y.shape[-1], TILE):
+            if wanted is not None and not wanted[..., *tile.inner].any():
+                continue
             y, trust = self.y[..., *tile.outer], trust_of(self.detection.corruption[..., *tile.outer])
             predictions = [
                 unflipped(self._mean_predictor(flipped(y, flip), flipped(trust, flip)).value, flip)
@@ -230,8 +248,9 @@ class HeldOutFit:
     def seconds_aside_left(self) -> float:
         """How long what is not a step is going to take: rounds of detection, and the last prediction."""
         rounds = self.config.rounds - self._rounds_taken + max(0, self.detection.first_rounds - self._taken)
+        rounds = 0 if self.detection.known else rounds
         views = self.config.parts_before * (rounds - 1) + self.config.parts if rounds else 0
-        return self._view_seconds * (views + JUDGING * rounds + self.config.flips)
+        return self._view_seconds * (views + JUDGING * rounds + self._last_views)
 
     def _lr(self, done: float) -> float:
         warm = min(1.0, (self._taken + 1) / self.config.warmup)

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dipsop.compute import autocast
+from dipsop.compute import autocast, seeded
 from dipsop.optimizers import SGD, Muon, Optimizer
 from dipsop.restoration.config import WholeImage
 from dipsop.restoration.networks import SkipUNet
@@ -48,8 +48,7 @@ class WholeImageFit:
         channels, height, width = y.shape[1:]
         # At its own pace, α is not one number.
         self.discrepant = DiscrepantRates(lr=config.lr, alpha=config.alpha or 0.0, init_scale=config.init_scale)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             network = SkipUNet(config.input_channels, channels, [config.width] * 5, config.skip_width, config.border)
         random = torch.Generator().manual_seed(config.seed)
         z = 0.1 * torch.rand(1, config.input_channels, *network.input_size(height, width), generator=random)
@@ -92,8 +91,12 @@ class WholeImageFit:
     def finish(self) -> None:
         """There is nothing to do after the last step."""
 
-    def network_output(self, flips: int | None = None) -> Tensor:
-        """f as the last step saw it, (1, C, H, W) in [0, 1]; there are no flips to average over."""
+    def image(self, flips: int | None = None) -> Tensor:
+        """What `restored` says of `network_output`; there are no flips to average over."""
+        return self.restored(self.network_output())
+
+    def network_output(self) -> Tensor:
+        """f as the last step saw it, (1, C, H, W) in [0, 1]."""
         return self._output if self._output is not None else self._generate(self.z).detach()
 
     def found(self) -> Tensor:

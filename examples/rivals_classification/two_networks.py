@@ -17,6 +17,7 @@ from dipsop.classification.classifier import Classifier, classifier
 from dipsop.classification.config import TrainConfig
 from dipsop.classification.dataset import Dataset
 from dipsop.classification.trainer import epoch_seed, optimizer_of
+from dipsop.compute import seeded
 from dipsop.errors import DivergenceError
 
 
@@ -38,8 +39,7 @@ class TwoNetworks(ABC):
         self.given = torch.from_numpy(data.given).to(device)
         self.one_hot = torch.nn.functional.one_hot(self.given, len(data.classes)).float()
         self._padded = pad(self.images)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)  # the first starts as the one network of another method
+        with seeded(config.seed):  # the first starts as the one network of another method
             self.networks = [self._start(), self._start()]
         self._optimizers = [optimizer_of(network, config) for network in self.networks]
         self.random = torch.Generator()
