@@ -97,6 +97,15 @@ def test_a_job_that_is_told_to_stop_writes_the_result_so_far(here):
     assert Path("out.png").exists()
 
 
+def test_a_stop_in_the_very_last_step_interrupts_nothing(here):
+    taken = []
+    for event in restore.run(job(checkpoint=Path("state")), lambda: len(taken) == 5):
+        if isinstance(event, Step):
+            taken.append(event)
+    assert event.report["reason"] == "all steps taken"
+    assert not Path("state").exists()
+
+
 @pytest.mark.parametrize(("last", "written"), [(4, False), (5, True)])
 def test_a_stop_in_the_last_step_does_not_lose_one_of_many_that_is_finished(here, last, written):
     taken = []

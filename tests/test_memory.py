@@ -85,6 +85,10 @@ def test_a_budget_makes_pieces_and_one_that_is_too_small_a_sentence():
     assert memory.SMALLEST <= memory.most_pixels(picture, dip, 2 << 30, CPU, Path("a.png")) < pixels
     with pytest.raises(DipsopError, match=r"a\.png needs .* GiB of memory and 0\.5 GiB can be taken: .*\.$"):
         memory.most_pixels(picture, quick, 500 << 20, CPU, Path("a.png"))
+    with pytest.raises(
+        DipsopError, match=r"allow more by --memory, take fewer at a time by --jobs, or scale it down\.$"
+    ):
+        memory.most_pixels(picture, quick, 500 << 20, CPU, Path("a.png"), of_many=True)
 
 
 @pytest.fixture

@@ -28,11 +28,12 @@ from starlette.testclient import TestClient
 
 from dipsop.commands import restore as command
 from dipsop.errors import DipsopError
+from dipsop.jobs import worker
 from dipsop.page import choices, looks, server, sessions
 from dipsop.page.choices import Choice
 from dipsop.page.command import address_of, listen
 from dipsop.page.fits import Fit, Fits
-from dipsop.page.item import tidy
+from dipsop.page.item import Item, tidy
 from dipsop.page.server import STATIC, application
 from dipsop.page.sessions import Tabs, free_name
 from dipsop.pictures import images
@@ -559,6 +560,45 @@ def test_one_fit_runs_at_a_time_and_owners_take_turns(tmp_path: Path, monkeypatc
     for fit in all_of_them:
         fit.wait(PATIENCE)
     assert slow.ran == ["a0", "b0", "a1", "a2"]
+    fits.close()
+
+
+def test_a_fault_in_one_fit_is_said_and_the_next_has_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(worker, "start", fails)
+    fits = Fits()
+    first, second = asked("first", "a", tmp_path), asked("second", "a", tmp_path)
+    for fit in (first, second):
+        fits.put(fit)
+        fit.wait(PATIENCE)
+        assert fit.stage == "failed"
+        assert fit.problem == (
+            "dipsop met a fault of its own (RuntimeError: odd): start it again, and report it if it comes back."
+        )
+    fits.close()
+
+
+def test_a_run_that_ends_while_it_is_told_of_is_done_with_its_result(tmp_path: Path) -> None:
+    class Ending(Fit):
+        """Is done a moment after it was asked whether it is."""
+
+        @property
+        def stage(self) -> Any:
+            self.asked = getattr(self, "asked", 0) + 1
+            return "running" if self.asked == 1 else "done"
+
+        @stage.setter
+        def stage(self, stage: str) -> None:
+            pass
+
+    fit = asked("a.png", "a", tmp_path)
+    item = Item("key", tmp_path, "a.png", about={"width": 1})
+    item.fit = Ending(fit.job, fit.called, "a", report={"reason": "all steps taken"})
+    fits = Fits()
+    told = [item.told(fits) for _ in range(2)]
+    assert [("result" in said, said["stage"]) for said in told] == [(False, "running"), (True, "done")]
     fits.close()
 
 

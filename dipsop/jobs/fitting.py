@@ -95,7 +95,9 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
             resumed = checkpoints.load(job.checkpoint, identity)
         if resumed and not job.of_many:
             _check_time(job, resumed)
-    most_pixels = job.most_pixels or memory.most_pixels(reading.picture, job.config, job.memory, device, job.source)
+    most_pixels = job.most_pixels or memory.most_pixels(
+        reading.picture, job.config, job.memory, device, job.source, job.of_many
+    )
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
     trace, notes = _trace(job, reading, canvas), list(reading.picture.notes)
     work = Work(job, reading, device, identity, canvas, trace, resumed, notes)
@@ -156,7 +158,7 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
                     saves.maybe(work.save, job.checkpoint, number, step)
             except DipsopError as error:
                 yield from _noted(work, error)
-            work.stopped = stop() and not (job.of_many and step.done >= 1)  # a piece that is finished is kept
+            work.stopped = stop() and step.done < 1  # a piece that is finished is kept
             ends_here = work.stopped or of_all.iteration == job.last_step
             if ends_here:
                 break

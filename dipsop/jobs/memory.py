@@ -76,7 +76,7 @@ def _per_value(config: Config) -> int:
 
 
 def most_pixels(
-    picture: Picture, config: Config, budget: int | None, device: "torch.device", source: Path
+    picture: Picture, config: Config, budget: int | None, device: "torch.device", source: Path, of_many: bool = False
 ) -> int | None:
     """Return how many pixels a piece may have so that the whole stays within the budget; None for all of them.
 
@@ -86,6 +86,7 @@ def most_pixels(
         Not even small pieces fit.
     """
     remedy = "close other programs" if budget is None else "allow more by --memory"
+    remedy += ", take fewer at a time by --jobs" if of_many else ""
     budget = int(SHARE * available(device)) if budget is None else budget
     height, width, channels = picture.samples.shape
     # What was read, what is written, a map of what was found, and one of them once more while it is encoded.

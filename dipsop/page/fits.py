@@ -3,6 +3,7 @@
 import itertools
 import json
 import threading
+import traceback
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -94,6 +95,10 @@ class Fit:
             self._fail("there was not enough memory to show the result: close other programs, and start it again.")
         except (OSError, ValueError) as error:  # its folder is gone, or no process can be started
             self._fail(f"the restoration could not be followed to its end ({reason(error)}): start it again.")
+        except Exception as error:  # a fault of ours: whoever waits has a turn all the same
+            traceback.print_exc()
+            what = f"{type(error).__name__}: {error}"
+            self._fail(f"dipsop met a fault of its own ({what}): start it again, and report it if it comes back.")
 
     def _hear(self, line: Mapping[str, Any]) -> None:
         self.done, self.seconds_left = line["done"], line["left"]

@@ -168,8 +168,7 @@ class Item:
 
     def told(self, fits: Fits) -> dict[str, Any]:
         """All that the page has to know of it, as JSON has it."""
-        self._settle()
-        stage = "refused" if self.problem else self.fit.stage if self.fit else "ready"
+        stage = "refused" if self.problem else self._settle()
         said = {"key": self.key, "name": self.name, "stage": stage, "problem": self.problem, **self.about}
         if self.fit is not None:
             said |= self.fit.told() | {"ahead": fits.ahead_of(self.fit)}
@@ -181,16 +180,21 @@ class Item:
             said["result_command"] = choices.command_of_record(self.called()) if stopped else by_options
         return said
 
-    def _settle(self) -> None:
-        """Note what became of the last run."""
+    def _settle(self) -> str:
+        """Note what became of the last run; returns the stage that was noted, as a run goes on meanwhile."""
         with self._settling:
             fit = self.fit
-            if fit is not None and fit.stage == "done":
+            if fit is None:
+                return "ready"
+            stage = fit.stage  # asked once: it may end in the meantime
+            if stage == "withdrawn":
+                self.fit = self.done
+                return "done" if self.done else "ready"
+            if stage == "done":
                 self.done = fit
                 if fit.job.mask is None:
                     self.searched = fit.job.corruption_map
-            elif fit is not None and fit.stage == "withdrawn":
-                self.fit = self.done
+            return stage
 
     def _sweep(self) -> None:
         """Delete the folders of runs that nothing refers to any more."""
