@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from unicodedata import category
 
 from dipsop.errors import DipsopError
 
@@ -38,8 +39,12 @@ def shown(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a name as it is, or quoted with escapes where it would break the line or could not be printed."""
-    return text if text.isprintable() else ascii(text)
+    """Return a name as it is, or quoted with escapes where it would break the line or could not be printed.
+
+    Spaces of all widths count as printable: telephones and Japanese keyboards put them into names.
+    """
+    escaped = "".join(c if c.isprintable() or category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+    return text if escaped == text else f"'{escaped}'"
 
 
 def exists(path: Path) -> bool:

@@ -24,11 +24,14 @@ from PIL import Image
 
 import dipsop
 from dipsop.cli import app
-from dipsop.commands.display import clock
+from dipsop.commands.display import clock, in_percent
 from dipsop.commands.stopping import Stopping
+from dipsop.jobs import restore
+from dipsop.jobs.job import RestoreJob
 from dipsop.pictures import images
 from dipsop.pictures.noise import random_valued, salt_and_pepper
 from dipsop.pictures.picture import Picture
+from dipsop.restoration.fit import Step
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -601,3 +604,60 @@ def test_completion_is_offered() -> None:
 
 def test_times_read_like_a_clock() -> None:
     assert [clock(seconds) for seconds in (7.4, 754, 3723)] == ["0:07", "12:34", "1:02:03"]
+
+
+def test_a_mask_that_is_nowhere_white_is_refused_and_one_that_is_black_fills_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ones and zeros are what a program makes of booleans."""
+    ones = (np.indices((24, 32)).sum(0) % 5 == 0).astype(np.uint8)
+    for dtype, most in ((np.uint8, 255), (np.uint16, 65535)):
+        images.save(Path("m.png"), Picture.from_array(ones.astype(dtype)))
+        assert status("restore", "noisy.png", "--out", "out.png", "--mask", "m.png", *QUICK) == 1
+        said = f"dipsop: m.png is nowhere white, its brightest value is 1 of {most}: make white what it is to mark.\n"
+        assert capsys.readouterr().err == said
+    images.save(Path("m.png"), Picture.from_array(0 * ones))
+    assert status("restore", "noisy.png", "--out", "out.png", "--mask", "m.png", *QUICK) == 0
+    assert "corrupted  nothing was to be filled\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.1234, "12.3 %"), (0.005, "0.500 %"), (4e-6, "0.00040 %"), (1 / 72e6, "0.0000014 %")]
+)
+def test_a_share_of_a_few_pixels_among_millions_is_not_said_to_be_none(share: float, said: str) -> None:
+    assert in_percent(share) == said
+
+
+def test_an_empty_name_is_no_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("restore", "", "--out", "clean", *QUICK) == 2
+    assert "an empty name is no picture" in capsys.readouterr().err
+    assert not Path("clean").exists()
+
+
+def test_a_result_so_far_that_no_place_was_named_for_is_gone_on_with(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a Ctrl-C, which writes it and keeps the checkpoint."""
+    config = replace(dipsop.PRESETS["quick"], steps=6)
+    out, asked = Path("noisy.restored.png"), list[object]()
+    job = RestoreJob(source=Path("noisy.png"), out=out, preset="quick", config=config, device="cpu")
+    for event in restore.run(replace(job, checkpoint=Path("state")), lambda: len(asked) == 3):
+        if isinstance(event, Step):
+            asked.append(None)
+    so_far = out.read_bytes()
+    assert Path("state").exists()
+    assert status("restore", "noisy.png", "--checkpoint", "state", *QUICK) == 1
+    _is_one_sentence_about("noisy.restored.png", capsys)
+    assert status("restore", "noisy.png", "--checkpoint", "state", "--resume", *QUICK) == 0
+    assert status("restore", "noisy.png", "--out", "whole.png", *QUICK) == 0
+    assert so_far != out.read_bytes() == Path("whole.png").read_bytes()
+
+
+def test_what_a_format_has_no_place_for_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = images.load(Path("noisy.png"))
+    images.save(Path("n.png"), replace(picture, icc_profile=b"0" * 200))
+    for command in (("corrupt", "n.png", "--out", "a.bmp"), ("restore", "n.png", "--out", "b.bmp", *QUICK)):
+        assert status(*command) == 0
+        assert (
+            "has no place for the colour profile of the picture: a .png or .tif keeps it.\n" in capsys.readouterr().err
+        )

@@ -150,6 +150,19 @@ def test_fiftyone_gets_its_labels_and_where_the_images_are(run, tmp_path):
         assert 0 <= one["confidence"] <= 1
 
 
+@pytest.mark.parametrize("name", ["labels.json", "data.json"])
+def test_fiftyone_does_not_replace_the_labels_of_others_and_does_its_own(run, tmp_path, capsys, name):
+    out = tmp_path / "dataset"
+    out.mkdir()
+    (out / name).write_text('{"classes": ["mine"]}')
+    assert status("export", run, "--to", "fiftyone", "--out", out) == 1
+    assert f"{name} is there already, and not of dipsop: name another folder" in capsys.readouterr().err
+    assert listing(out) == {name: b'{"classes": ["mine"]}'}
+    (out / name).unlink()
+    for _ in range(2):
+        assert status("export", run, "--to", "fiftyone", "--out", out, "--quiet") == 0
+
+
 def test_the_call_that_loads_the_folder_into_fiftyone_is_said_and_names_its_manifest(run, tmp_path, capsys):
     out = tmp_path / "caf\xe9's dataset"
     assert status("export", run, "--to", "fiftyone", "--out", out) == 0

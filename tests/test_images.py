@@ -17,11 +17,12 @@ import png
 import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from dipsop import files
 from dipsop.errors import DipsopError, ImageError
 from dipsop.pictures.encode_tiff import TiffWriter
-from dipsop.pictures.exif import upright
+from dipsop.pictures.exif import as_stored, turned, upright
 from dipsop.pictures.images import Picture, check_writable, load, save, save_values
 from dipsop.pictures.picture import quantized
 from dipsop.pictures.preview import eight_bits
@@ -786,3 +787,75 @@ def test_link_stays_a_link_to_the_new_content(tmp_path):
     save(tmp_path / "link.png", Picture.from_array(np.full((2, 3), 7, np.uint8)))
     assert (tmp_path / "link.png").is_symlink()
     assert load(tmp_path / "there.png").samples.max() == 7
+
+
+def test_transparency_that_is_none_goes_where_the_format_has_no_place_for_it(tmp_path):
+    colours = samples(np.uint8, 3)
+    alpha = np.full(colours.shape[:2], 255, np.uint8)
+    save(tmp_path / "a.bmp", Picture(samples=colours, alpha=alpha))
+    again = load(tmp_path / "a.bmp")
+    assert again.alpha is None
+    assert np.array_equal(again.samples, colours)
+    alpha[2, 3] = 254
+    with pytest.raises(ImageError, match=r"cannot hold transparency: use \.png or \.tif\.$"):
+        save(tmp_path / "b.bmp", Picture(samples=colours, alpha=alpha))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Screenshot 9.41\u202fAM.png", None),
+        ("\u30b9\u30ad\u30e3\u30f3\u30001.png", None),
+        ("two\nlines \u30b9.png", "'two\\nlines \u30b9.png'"),
+        ("no\udcfftext.png", "'no\\udcfftext.png'"),
+    ],
+)
+def test_a_name_is_said_as_it_is_but_for_what_breaks_the_line_or_is_no_text(name, said):
+    assert files.shown(Path(name)) == (said or name)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path, suffix, dtype):
+    if dtype == np.uint16 and suffix != ".tif":
+        pytest.skip("written by Pillow")
+    colours = samples(dtype, 3)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    if suffix == ".tif":
+        tags = [(700, 1, len(xmp), xmp, True)]
+        tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", extratags=tags)
+    elif suffix == ".png":
+        chunk = PngInfo()
+        chunk.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        Image.fromarray(colours).save(tmp_path / "a.png", pnginfo=chunk)
+    else:
+        Image.fromarray(colours).save(tmp_path / f"a{suffix}", xmp=xmp)
+    assert load(tmp_path / f"a{suffix}").samples.shape == colours.shape
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_where_a_map_lies_is_kept(tmp_path, dtype):
+    tags = [
+        (33550, 12, 3, (0.5, 0.5, 0.0), True),
+        (33922, 12, 6, (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0), True),
+        (34735, 3, 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
+        (34736, 12, 2, (6378137.0, 298.25), True),
+        (34737, 2, 0, "WGS 84|", True),
+        (42113, 2, 0, "-9999", True),
+    ]
+    tifffile.imwrite(tmp_path / "map.tif", samples(dtype, 1)[..., 0], extratags=tags)
+    save(tmp_path / "out.tif", load(tmp_path / "map.tif"))
+    with tifffile.TiffFile(tmp_path / "map.tif") as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+        assert after.geotiff_metadata == before.geotiff_metadata is not None
+        for tag, kind, *_ in tags:
+            assert (after.pages[0].tags[tag].dtype, after.pages[0].tags[tag].value) == (
+                before.pages[0].tags[tag].dtype,
+                before.pages[0].tags[tag].value,
+            )
+            assert after.pages[0].tags[tag].dtype == kind
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_was_turned_upright_can_be_turned_back(orientation):
+    stored = samples(np.uint8, 3)
+    assert np.array_equal(as_stored(turned(stored, orientation), orientation), stored)

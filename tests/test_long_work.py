@@ -24,6 +24,7 @@ from dipsop.errors import DipsopError
 from dipsop.jobs import checkpoints, memory, restore
 from dipsop.jobs.events import Preview, Stopped
 from dipsop.jobs.job import RestoreJob
+from dipsop.jobs.record import recorded
 from dipsop.pictures import images, noise
 from dipsop.pictures.preview import first_estimate
 from dipsop.pictures.quality import psnr
@@ -279,6 +280,25 @@ def test_a_record_of_another_versions_options_is_refused_with_that_version(here,
     assert status("restore", "--from-record", "r.json", "--out", "again.png") == 1
     said = "dipsop: r.json was written by dipsop 0.0.7 with other options: install that version.\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_record_of_this_version_that_was_damaged_is_said_to_be(here, capsys):
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--quiet", *QUICK) == 0
+    said = json.loads(Path("r.json").read_text())
+    del said["job"]["config"]
+    Path("r.json").write_text(json.dumps(said))
+    assert status("restore", "--from-record", "r.json", "--out", "again.png") == 1
+    assert capsys.readouterr().err == "dipsop: r.json is damaged: name a record that is as restore --record wrote it.\n"
+
+
+def test_a_record_repeats_in_the_number_format_that_auto_came_to(here):
+    assert status("restore", "noisy.png", "--out", "out.png", "--record", "r.json", "--quiet", *QUICK) == 0
+    said = json.loads(Path("r.json").read_text())
+    assert said["job"]["config"]["dtype"] == "auto"
+    for dtype in ("float32", "bfloat16"):
+        said["result"]["dtype"] = dtype
+        Path("r.json").write_text(json.dumps(said))
+        assert recorded(Path("r.json"))[0].config.dtype == dtype
 
 
 def test_a_record_of_masks_and_of_an_interrupted_run_repeats_too(here):

@@ -8,10 +8,12 @@ import pytest
 import series
 from command_line import listing, status
 from numpy.typing import NDArray
+from PIL import Image
 
 import dipsop
 from dipsop.jobs.folder import MADE_FROM
 from dipsop.pictures import images
+from dipsop.pictures.exif import as_stored
 
 STEPS = ["--steps", "4", "--device", "cpu"]
 DEAD, HOT = (5, 9, 0), (20, 11, 2)
@@ -101,6 +103,20 @@ def test_the_example_counts_what_is_found(capsys: pytest.CaptureFixture[str]) ->
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
+
+
+def test_the_camera_may_be_turned_between_two_pictures(card: Path) -> None:
+    turns = {0: 1, 1: 6, 2: 3, 3: 8}  # as EXIF counts
+    for k, orientation in turns.items():
+        record = Image.Exif()
+        record[274] = orientation
+        Image.fromarray(images.load(card / f"{k}.png").samples).save(card / f"{k}.png", exif=record)
+    assert images.load(card / "1.png").samples.shape == (40, 32, 3)
+    assert status("restore", card, "--out", "out", "--series", "--quiet", *STEPS) == 0
+    assert where(images.load(Path("out/dead-pixels.png")).samples > 127) == {DEAD, HOT}
+    for k, orientation in turns.items():
+        before, after = (images.load(folder / f"{k}.png").samples for folder in (card, Path("out")))
+        assert where(as_stored(after, orientation) != as_stored(before, orientation)) == {DEAD, HOT}
 
 
 def test_a_series_is_mapped_and_nothing_but_the_map_is_changed(card: Path) -> None:

@@ -24,6 +24,8 @@ from dipsop.errors import DataError, DipsopError
 from dipsop.files import csv_bytes, printable, shown
 
 VERSION = 1
+MARK = "dipsop_export_version"  # by which an export is known as ours
+LABELS = "labels.json"  # of FiftyOne, beside data.json
 COLUMNS = ("sample", "is_label_issue", "label_score", "given_label", "predicted_label")
 Row = dict[str, str]  # a line of labels.csv
 
@@ -97,7 +99,7 @@ def label_studio(rows: Sequence[Row], model: str) -> list[dict[str, Any]]:
                 "rank": int(row["rank"]),
                 "score": float(row["score"]),
             },
-            "meta": {"dipsop_export_version": VERSION},
+            "meta": {MARK: VERSION},
             "predictions": [
                 {
                     "model_version": model,
@@ -137,7 +139,7 @@ def serving_label_studio(rows: Sequence[Row]) -> str:
 
 
 def fiftyone(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return what is in labels.json and in data.json; DataError where a given label is no class."""
+    """Return what is in LABELS and in data.json; DataError where a given label is no class."""
     number = {name: k for k, name in enumerate(classes)}
     if unknown := [row["given_label"] for row in rows if row["given_label"] not in number]:
         raise DataError(f"{printable(unknown[0])} is no class of the run: restore its labels.csv, or train anew.")
@@ -156,7 +158,7 @@ def fiftyone(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str,
     }
     files = {f"{int(row['rank']):06d}": _there(row["sample"]) for row in rows}
     return {
-        "labels.json": {"dipsop_export_version": VERSION, "classes": list(classes), "labels": labels},
+        LABELS: {MARK: VERSION, "classes": list(classes), "labels": labels},
         "data.json": files,
     }
 

@@ -27,18 +27,19 @@ def corrupt(
 ) -> None:
     """Corrupt a picture by noise of a known kind, to try what `restore` makes of it.
 
-    Depth, transparency and whatever else the picture carries stay as they are.
+    Depth, transparency, colour profile and EXIF stay as they are.
     """
     from dipsop.commands.display import note
     from dipsop.files import check_apart, shown
     from dipsop.pictures import images
+    from dipsop.pictures.encode import note_on
     from dipsop.pictures.noise import MODELS
 
     clean = images.load(picture)
-    for sentence in clean.notes:
-        note(f"note: {sentence}", quiet)
     check_apart([picture], [out])
     images.check_writable(out, clean)
+    for sentence in filter(None, (*clean.notes, note_on(clean, out))):
+        note(f"note: {sentence}", quiet)
     values, hit = MODELS[noise](clean.values, fraction, seed, shared)
     images.save(out, clean.replaced(values, hit))
     if not quiet:

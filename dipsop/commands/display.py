@@ -1,5 +1,6 @@
 """What a person sees of a restoration: bars and lines on stderr while it runs, sentences on stdout at its end."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,9 @@ def follow(job: Iterable[Any], stopping: Stopping, quiet: bool) -> Mapping[str, 
                     bar.tell(f"not enough memory: going on in pieces of {pixels / 1e6:.1f} megapixels")
                 case events.Done(report):
                     pass
-                case events.Preview() | events.Written() | events.Stopped():
+                case events.Stopped(completed, of):
+                    note(f"stopped after {completed} of {of}: nothing was written", quiet)
+                case events.Preview() | events.Written():
                     pass
                 case events.Underway():
                     stopping.kept = True
@@ -213,7 +216,8 @@ def _report_dead_pixels(event: events.DeadPixels, json: bool, quiet: bool) -> No
         print(as_json(said), flush=True)
     elif not quiet:
         seen = f"dead in all {event.frames} pictures" if event.frames else "dead by the map that was there"
-        print(f"{shown(event.path)}  {100 * event.fraction:.4f} % of the values {seen}", file=sys.stderr, flush=True)
+        share = in_percent(event.fraction) if event.fraction else "none"
+        print(f"{shown(event.path)}  {share} of the values {seen}", file=sys.stderr, flush=True)
 
 
 def in_a_few_words(outcome: events.Restored | events.Skipped | events.Failed) -> str:
@@ -238,8 +242,16 @@ def table(outcomes: Sequence[events.Restored | events.Skipped | events.Failed], 
 
 def found(report: Mapping[str, Any], what: str) -> str:
     """Say how much corruption was found, as a share of `what`."""
-    percent = 100 * report["fraction_corrupted"]
-    return f"{percent:.{1 if percent >= 1 else 3}f} % {what}" if percent else "no sparse corruption found"
+    if share := report["fraction_corrupted"]:
+        return f"{in_percent(share)} {what}"
+    told = report["effective_lambda"] is None  # by a mask: nothing was looked for
+    return "nothing was to be filled" if told else "no sparse corruption found"
+
+
+def in_percent(share: float) -> str:
+    """Write a share as 12.3 %; a small one with as many digits as show it, since it may be a few pixels of millions."""
+    percent = 100 * share
+    return f"{percent:.{1 if percent >= 1 else max(3, 1 - math.floor(math.log10(percent)))}f} %"
 
 
 def in_words(report: Mapping[str, Any]) -> str:

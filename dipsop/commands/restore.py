@@ -75,6 +75,8 @@ def restore(
         raise typer.Exit(_repeat(from_record, out, json, quiet))
     if not pictures:
         raise typer.BadParameter("name at least one picture.", param_hint="IN...")
+    if "" in pictures:  # of a variable that is not set; as a path it would be the folder that one is in
+        raise typer.BadParameter("an empty name is no picture.", param_hint="IN...")
     if resume and checkpoint is None:
         raise typer.BadParameter("say --checkpoint FILE too.", param_hint="--resume")
     config = replace(
@@ -111,7 +113,8 @@ def restore(
     if "-" in (*pictures, str(out)):
         _check_pipes(context, out, many)
     if out is None:
-        out = _beside(pictures[0], many, overwrite)
+        goes_on = resume and checkpoint is not None and os.path.exists(checkpoint)  # the result so far may be there
+        out = _beside(pictures[0], many, overwrite or goes_on)
     source = Path(pictures[0])
     if pictures[0] != "-" and source == Path("-"):  # ./-, a file
         source = source.absolute()

@@ -1,6 +1,7 @@
 """What a training run left behind, as other tools read it: the list of suspect labels, or the model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from dipsop import __version__
 from dipsop.classification import issues, run_folder
 from dipsop.classification.config import ExportFormat
 from dipsop.errors import DataError
-from dipsop.files import as_json, check_apart, check_suffix, make_folder, save_json, shown, write_atomically
+from dipsop.files import as_json, check_apart, check_suffix, exists, make_folder, save_json, shown, write_atomically
 from dipsop.jobs.events import Done, Written
 
 SUFFIXES: dict[ExportFormat, tuple[str, ...]] = {
@@ -73,6 +74,7 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
         case "fiftyone":
             contents = issues.fiftyone(_of_files(job), _classes(job))
             make_folder(job.out)
+            _check_free(job.out, contents)
             for name, content in contents.items():
                 save_json(job.out / name, content)
                 yield Written(job.out / name)
@@ -90,6 +92,15 @@ def run(job: ExportJob) -> Iterator[Written | Done]:
 def _written(path: Path, content: bytes) -> Iterator[Written]:
     write_atomically(path, content)
     yield Written(path)
+
+
+def _check_free(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to replace files of these names that no earlier export has left: other data sets call theirs so, too."""
+    there, ours = [path for name in names if exists(path := folder / name)], False
+    with suppress(OSError):  # what cannot be read is not ours
+        ours = issues.MARK.encode() in (folder / issues.LABELS).read_bytes()
+    if there and not ours:
+        raise DataError(f"{shown(there[0])} is there already, and not of dipsop: name another folder as --out.")
 
 
 def _classes(job: ExportJob) -> list[str]:

@@ -20,6 +20,7 @@ from dipsop.jobs.job import Reading, RestoreJob
 from dipsop.jobs.pace import Pace
 from dipsop.jobs.trace import Trace
 from dipsop.pictures import images
+from dipsop.pictures.encode import note_on
 from dipsop.pictures.picture import Array, quantized
 from dipsop.pictures.preview import eight_bits
 from dipsop.pictures.tiles import Tile
@@ -100,6 +101,10 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
     )
     canvas = Canvas(reading.picture, resumed["most_pixels"] if resumed else most_pixels)
     trace, notes = _trace(job, reading, canvas), list(reading.picture.notes)
+    if unkept := note_on(reading.picture, job.out):
+        notes.append(unkept)
+    if reading.clean is not None and (job.trace or job.plot) and len(canvas.pieces) > 1:
+        notes.append("The picture is restored in pieces: the curves are without PSNR.")
     work = Work(job, reading, device, identity, canvas, trace, resumed, notes)
     if resumed and job.memory is not None and most_pixels is not None and canvas.side**2 > most_pixels:
         work.begin_anew(most_pixels)
@@ -231,13 +236,14 @@ def _save_preview(path: Path, work: Work, number: int, step: Step) -> None:
     images.save_eight_bits(path, picture, work.reading.picture)
 
 
-def _put(work: Work, piece: Tile, step: Step) -> Array | None:
-    """Put a finished piece on the canvas; returns its image, where that is what is wanted."""
-    found, image = step.corrupted(), None
+def _put(work: Work, piece: Tile, step: Step) -> Array:
+    """Put a finished piece on the canvas; returns what was put there."""
+    found = step.corrupted()
     if work.job.network_output:
         protected = work.reading.protected
         everywhere = np.ones_like(found) if protected is None else ~protected[piece.outer] | np.zeros_like(found)
-        work.canvas.put(piece, step.network_output(), everywhere, found)
+        image = step.network_output()
+        work.canvas.put(piece, image, everywhere, found)
     else:
         image = step.image()
         work.canvas.put(piece, image, image != work.canvas.values(piece), found)

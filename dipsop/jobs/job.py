@@ -44,6 +44,8 @@ class RestoreJob:
         After which to end, as a recorded run did.
     threads : int or None
         Of the processor; None for all.
+    mask_as_stored : bool
+        The mask lies as the pixels do in the file, not as its EXIF orientation shows them.
     strict : bool
         Refuse a picture that cannot be restored quite as it is in its file, instead of saying so.
     of_many : bool
@@ -70,6 +72,7 @@ class RestoreJob:
     most_pixels: int | None = None
     last_step: int | None = None
     threads: int | None = None
+    mask_as_stored: bool = False
     strict: bool = False
     of_many: bool = False
 

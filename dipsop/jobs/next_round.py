@@ -37,7 +37,8 @@ def commands(job: "ClassifyJob", pictures: Dataset) -> list[str]:
         corrected = str(data.parent / corrected)
     shown = [["dipsop", "classify", "--data", job.data, *_options(job), *said, "--out", again]]
     if pictures.paths is not None:
-        shown.append(["dipsop", "relabel", job.data, *files, "--out", corrected])
+        named = [f"./{name}" if name.startswith("-") else name for name in (job.data, *files)]
+        shown.append(["dipsop", "relabel", *named, "--out", corrected])
     return [shlex.join(command) for command in shown]
 
 

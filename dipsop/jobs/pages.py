@@ -181,7 +181,7 @@ def _survey(job: RestoreJob) -> _Stack:
 
 def _reading(job: RestoreJob, picture: Picture, page: int) -> Reading:
     """What the fit to a page is given."""
-    mask = None if job.mask is None else load_mask(job.mask, picture, page)[0]
+    mask = None if job.mask is None else load_mask(job.mask, picture, page, as_stored=job.mask_as_stored)[0]
     protected = None if job.protect is None else load_mask(job.protect, picture, page)[0]
     return Reading(picture, None, mask, protected, {"source": picture.digest})
 

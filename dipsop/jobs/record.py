@@ -79,6 +79,8 @@ def recorded(path: Path) -> tuple[RestoreJob, dict[str, str | None]]:
         job, digests = from_dict(said["job"]), dict(said["sha256"])
         interrupted = said["result"]["reason"] != "all steps taken"
         job = replace(job, last_step=int(said["result"]["steps"]) if interrupted else None)
+        # What "auto" came to there; here it might be another.
+        job = replace(job, config=replace(job.config, dtype=said["result"]["dtype"]))
     except OSError as error:
         raise DipsopError(f"{shown(path)} cannot be read ({reason(error)}): name a record.") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -89,8 +91,9 @@ def recorded(path: Path) -> tuple[RestoreJob, dict[str, str | None]]:
 def _trouble(said: Any) -> str:
     """What is wrong with what stands in a record."""
     try:
-        return (
-            f"was written by dipsop {printable(said['versions']['dipsop'])} with other options: install that version."
-        )
+        version = printable(said["versions"]["dipsop"])
     except (KeyError, TypeError, AttributeError):
         return "is no record that restore --record wrote: name one."
+    if version == __version__:
+        return "is damaged: name a record that is as restore --record wrote it."
+    return f"was written by dipsop {version} with other options: install that version."

@@ -54,8 +54,8 @@ def run(
     Raises
     ------
     DipsopError
-        If a file or the device is not as it must be (then nothing is written but, perhaps, a preview), or the fit
-        diverges.
+        If a file or the device is not as it must be (then nothing is written but, perhaps, a preview), the fit
+        diverges, or a file cannot be written in the end after all; those before it are there.
     """
     start = time.perf_counter()
     if (count := images.page_count(job.source)) > 1:
@@ -111,7 +111,7 @@ def read(job: RestoreJob, expected: Mapping[str, str | None]) -> Reading:
         An input cannot be read, is not the one of the record, or an output cannot be written; nothing is.
     """
     picture = images.load(job.source, strict=job.strict)
-    mask, mask_digest = (None, None) if job.mask is None else load_mask(job.mask, picture)
+    mask, mask_digest = (None, None) if job.mask is None else load_mask(job.mask, picture, as_stored=job.mask_as_stored)
     protected, protect_digest = (None, None) if job.protect is None else load_mask(job.protect, picture)
     digests = {"source": picture.digest, "mask": mask_digest, "protect": protect_digest}
     for name, digest in digests.items():
@@ -155,7 +155,7 @@ def _goes_on(job: RestoreJob) -> bool:
 def write(work: "Work") -> Picture:
     """Write the files that were asked for; return the clean picture.
 
-    Where nothing was found corrupted, what is written is the file that was read.
+    Where nothing was found corrupted, it is the file that was read, byte for byte, if `images.copy` can do that.
     """
     job, canvas = work.job, work.canvas
     written = canvas.restored()

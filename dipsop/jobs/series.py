@@ -1,7 +1,7 @@
 """Pictures of one camera: what is dead or hot in all is found first, then each is restored with that as its mask.
 
-The map is a picture like every mask. One that is there already is taken back, and nothing is looked for: so a run that
-was killed goes on, and so do the next pictures of that camera.
+The map is a picture like every mask, and lies as the sensor does, however it was held. One that is there already is
+taken back, and nothing is looked for: so a run that was killed goes on, and so do the next pictures of that camera.
 """
 
 import os
@@ -21,6 +21,7 @@ from dipsop.jobs.events import Begun, DeadPixels, Done, Failed, Progress, Restor
 from dipsop.jobs.folder import FolderJob
 from dipsop.jobs.targets import Target, matching, targets
 from dipsop.pictures import images
+from dipsop.pictures.exif import as_stored
 from dipsop.pictures.masks import size
 from dipsop.pictures.picture import Picture
 from dipsop.restoration.config import HeldOut
@@ -75,7 +76,7 @@ def run(
         dead, frames = found, len(sources)
         images.save_values(path, dead)
     yield DeadPixels(path, float(dead.mean()), frames)
-    each = replace(job.each, mask=path, corruption_map=None)
+    each = replace(job.each, mask=path, mask_as_stored=True, corruption_map=None)
     if not dead.any() and not each.network_output:  # every picture stays as it is: there is nothing to learn for
         each = replace(each, config=replace(each.config, steps=1))
     yield from folder.run(replace(job, each=each), stop)
@@ -92,10 +93,10 @@ def _is_among(path: Path, job: FolderJob) -> bool:
 def _readable(wanted: Sequence[Target]) -> list[Path]:
     """The pictures that can be read, all of one size: an odd one is said before any time is spent."""
     sources: list[Path] = []
-    first: Picture | None = None
+    first: Picture | None = None  # as its file has it, which is as the sensor does
     for target in wanted:
         try:
-            picture = images.load(target.source)
+            picture = _as_stored(target.source)
         except ImageError:  # is said when it is restored
             continue
         if first is not None and picture.samples.shape != first.samples.shape:
@@ -113,6 +114,12 @@ def _readable(wanted: Sequence[Target]) -> list[Path]:
     return sources
 
 
+def _as_stored(source: Path) -> Picture:
+    """A picture as the sensor had it, of a camera that was turned as of one that was not."""
+    picture = images.load(source)
+    return replace(picture, samples=as_stored(picture.samples, picture.orientation))
+
+
 def _look(sources: Sequence[Path], job: FolderJob, stop: Stop) -> Generator[Underway, None, NDArray[np.bool_] | None]:
     """Look at every picture once; returns what is dead in all, None after a stop."""
     from dipsop.compute import pick_device
@@ -126,7 +133,7 @@ def _look(sources: Sequence[Path], job: FolderJob, stop: Stop) -> Generator[Unde
         said = f"dead pixels, picture {number + 1} of {len(sources)}"
         if not number:
             yield Underway(0.0, 0.0, said)
-        for part in series.look(images.load(source).samples):
+        for part in series.look(_as_stored(source).samples):
             done = (number + part) / len(sources)
             yield Underway(done, (time.perf_counter() - begin) * (1 - done) / done, said)
             if stop():

@@ -64,7 +64,7 @@ class Trace:
         self.points.append(self._point(step, compared))
 
     def finish(self, step: "Step", image: NDArray[np.float32] | None = None) -> None:
-        """Record the last step, and what `step.image()` is, where that is known."""
+        """Record the last step, and how close what was made of it is; `step.image()` where nothing is given."""
         if self.points and self.points[-1].step == step.iteration:
             self.points.pop()  # recorded on its way, and now once more with everything
         self.points.append(self._point(step, self._truth is not None, image))

@@ -107,6 +107,7 @@ def _decode_with_pillow(file: BinaryIO, name: str, format: str) -> Picture:
             icc_profile=profile,
             exif=record,
             dpi=plausible_dpi(image.info.get("dpi"), orientation),
+            orientation=orientation,
             format=format,
             notes=notes,
         )

@@ -14,10 +14,11 @@ from dipsop.errors import ImageError
 from dipsop.pictures import exif
 from dipsop.pictures.picture import Picture, in_unit_range, white
 from dipsop.pictures.pixels import Decoded, decoded_samples, open_with_pillow, plausible_dpi, without_alpha
-from dipsop.pictures.refusals import check_size, refuse_kind, refuse_raw
+from dipsop.pictures.refusals import check_size, refuse_kind, refuse_packing, refuse_raw
 
 _DEEP_TYPES = (np.uint16, np.float16, np.float32, np.float64)
 _DNG_VERSION = 50706
+_WEBP = 50001  # compression that the libtiff of Pillow lacks
 _SENSOR = (32803, 34892)  # photometric interpretations of raw files: colour filter array, linear raw
 _OWN_CHANNELS = {0: 1, 1: 1, 2: 3}  # of the photometric interpretations grey, from white or from black, and RGB
 _REDUCED = 1  # of the bits of NewSubfileType
@@ -99,6 +100,7 @@ class Pages:
             icc_profile=profile,
             exif=record,
             dpi=plausible_dpi(_dpi(page), orientation),
+            orientation=orientation,
             format="TIFF",
             notes=self._notes + notes,
         )
@@ -127,9 +129,11 @@ class Pages:
         first = sizes.offsetsize  # of a directory: in the second 4 bytes of the header, in the second 8 of a BigTIFF
         header = self._file.read(first) + page.offset.to_bytes(first, "little" if sizes.byteorder == "<" else "big")
         try:
+            if page.compression == _WEBP:
+                raise UnidentifiedImageError
             opened = open_with_pillow(cast(BinaryIO, _Beginning(self._file, header)), self._name, "TIFF")
         except UnidentifiedImageError:  # its directory is sound: it has been read before
-            refuse_kind(f"{page.samplesperpixel} channels of 8 bits, so arranged and compressed,", self._name)
+            refuse_packing(f"{page.samplesperpixel} channels of 8 bits", self._name)
         with opened as image:
             image.load()
             return decoded_samples(image, profile, self._name)
@@ -223,8 +227,10 @@ def _tag(page: tifffile.TiffPage, code: int, otherwise: Any = None) -> Any:
 
 
 def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    per_inch = {2: 1.0, 3: 2.54}.get(_tag(page, 296) or 2)
-    across, down = _tag(page, 282), _tag(page, 283)
-    if per_inch is None or across is None or down is None or not across[1] or not down[1]:
+    unit = int(_tag(page, 296, 2))  # the default; 1 is none, as of arrays that were written by a program
+    try:
+        (across, of_across), (down, of_down) = _tag(page, 282), _tag(page, 283)
+        per_inch = {2: 1.0, 3: 2.54}[unit]
+        return across / of_across * per_inch, down / of_down * per_inch
+    except (TypeError, KeyError, ZeroDivisionError):  # not said, or not as two whole numbers
         return None
-    return across[0] / across[1] * per_inch, down[0] / down[1] * per_inch

@@ -14,7 +14,7 @@ from dipsop.errors import ImageError
 from dipsop.files import shown
 from dipsop.pictures import exif
 from dipsop.pictures.encode_tiff import encode_tiff
-from dipsop.pictures.picture import Picture
+from dipsop.pictures.picture import Picture, white
 from dipsop.pictures.refusals import LONGEST_PNG
 
 FORMATS = {
@@ -26,6 +26,7 @@ _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "exact": True},  # exact: also the colours under full transparency
     "BMP": {},
 }
+_OPAQUE = ("JPEG", "BMP")
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "PNG": LONGEST_PNG}
 _LONGEST_EXIF_IN_JPEG = 65527
 
@@ -49,6 +50,14 @@ def check_fits(picture: Picture, path: Path) -> None:
         raise ImageError(f"{shown(path)} cannot hold {problem}: use {' or '.join(better[:2])}.")
 
 
+def note_on(picture: Picture, path: Path) -> str | None:
+    """Say what of a picture is left out for want of a place in the format of a file name; None where nothing is."""
+    if format_of(path) != "BMP" or not (picture.icc_profile or picture.exif):
+        return None
+    what = "colour profile" if picture.icc_profile else "EXIF record"
+    return f"{shown(path)} has no place for the {what} of the picture: a .png or .tif keeps it."
+
+
 def fits(picture: Picture, format: str) -> bool:
     """Whether a format, one of the values of FORMATS, can hold a picture."""
     return _problem(picture, format) is None
@@ -61,7 +70,7 @@ def _problem(picture: Picture, format: str) -> str | None:
         return "float samples"
     if dtype == np.uint16 and format not in ("PNG", "TIFF"):
         return "16-bit samples"
-    if picture.alpha is not None and format in ("JPEG", "BMP"):
+    if format in _OPAQUE and picture.alpha is not None and (picture.alpha != white(picture.alpha.dtype)).any():
         return "transparency"
     if max(sides) > _LONGEST_SIDE.get(format, max(sides)):
         return f"sides of more than {_LONGEST_SIDE[format]} pixels"
@@ -87,7 +96,7 @@ def _encode_with_pillow(picture: Picture, format: str) -> bytes:
         options["exif"] = exif.PREFIX + picture.exif
     if picture.dpi:
         options["dpi"] = tuple(round(value) for value in picture.dpi) if format == "JPEG" else picture.dpi
-    array = picture.samples_and_alpha
+    array = picture.samples if format in _OPAQUE else picture.samples_and_alpha
     buffer = io.BytesIO()
     Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(buffer, format, **options)
     return buffer.getvalue()

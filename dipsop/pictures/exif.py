@@ -26,8 +26,10 @@ _METHODS = {
 }  # fmt: skip
 _SUB_RECORDS = (0x8769, 0x8825)  # EXIF proper, GPS
 _INTEROPERABILITY = 0xA005  # a record within EXIF proper: which colours, where they are not sRGB
-# Of the tags of a TIFF file those that describe the picture; all others say how its samples lie in the file.
-_DESCRIPTIVE = (270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
+# Of the tags of a TIFF file those that describe the picture, and those of GeoTIFF and GDAL that say where it lies. Most
+# others say how its samples lie in the file. XMP is left out: it may speak of further pictures in the file, or edits.
+_DESCRIPTIVE = (270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095,
+                33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # fmt: skip
 
 
 def upright(record: bytes) -> tuple[bytes | None, int]:
@@ -95,6 +97,11 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
     return np.ascontiguousarray(array)
+
+
+def as_stored(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo `turned`: an upright array (H, W, ...) as a file with that orientation has it."""
+    return turned(array, {6: 8, 8: 6}.get(orientation, orientation))  # all others undo themselves
 
 
 def from_tiff(file: BinaryIO, *, offset: int, order: str, big: bool) -> bytes | None:

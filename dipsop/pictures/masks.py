@@ -1,5 +1,6 @@
 """Reading what goes with a corrupted picture: its clean version, and masks that a person made."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from dipsop.errors import ImageError
 from dipsop.files import shown
-from dipsop.pictures import images
+from dipsop.pictures import exif, images
 from dipsop.pictures.images import Picture
 from dipsop.pictures.picture import Array, unit_values
 
@@ -23,7 +24,9 @@ def load_truth(path: Path, observed: Picture) -> Array:
     return clean.values
 
 
-def load_mask(path: Path, observed: Picture, page: int | None = None) -> tuple[NDArray[np.bool_], str]:
+def load_mask(
+    path: Path, observed: Picture, page: int | None = None, *, as_stored: bool = False
+) -> tuple[NDArray[np.bool_], str]:
     """Read a mask, as large as the picture; more than half of white is true, if it is more than half opaque.
 
     Parameters
@@ -33,21 +36,33 @@ def load_mask(path: Path, observed: Picture, page: int | None = None) -> tuple[N
         The picture, or a page of it.
     page : int or None
         Which page that is, counted from 0: a mask of several pages has one for each.
+    as_stored : bool
+        It lies as the pixels do in the picture's file, and is turned upright with them.
 
     Returns
     -------
     mask : bool array, the shape of the picture's samples
-        A grey mask, or one of a grey picture, is for all channels; a colour mask has a channel for each.
+        A grey mask, or one of a grey picture, is for all channels; a colour mask has a channel for each. One that is
+        black all over marks nothing.
     digest : str
         SHA-256 of the file.
     """
     mask = images.load(path, page=page)
+    if as_stored:
+        alpha = None if mask.alpha is None else exif.turned(mask.alpha, observed.orientation)
+        mask = replace(mask, samples=exif.turned(mask.samples, observed.orientation), alpha=alpha)
     height, width, channels = observed.samples.shape
     if mask.samples.shape[:2] != (height, width):
         raise ImageError(
             f"{shown(path)} is {size(mask)}, the picture {size(observed)}: a mask must be as large as the picture."
         )
     white: NDArray[np.bool_] = mask.values > 0.5
+    if mask.samples.any() and not white.any():
+        most = np.iinfo(mask.samples.dtype).max if mask.samples.dtype.kind == "u" else 1
+        raise ImageError(
+            f"{shown(path)} is nowhere white, its brightest value is {mask.samples.max():g} of {most}: "
+            "make white what it is to mark."
+        )
     if mask.alpha is not None:  # what was rubbed out in an editor is transparent, of whatever colour
         white &= unit_values(mask.alpha)[..., None] > 0.5
     if channels == 1:

@@ -26,6 +26,8 @@ class Picture:
         The EXIF record without its ``Exif`` prefix, orientation 1: the pixels are upright already.
     dpi : (float, float) or None
         Resolution in dots per inch, across and down.
+    orientation : int, 1 to 8
+        How the file has the pixels, as EXIF counts (of HEIC and AVIF always 1); here they are upright.
     format : str or None
         What the file was: PNG, JPEG, TIFF, WEBP, BMP, HEIC or AVIF; None for an array.
     digest : str or None
@@ -39,6 +41,7 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    orientation: int = 1
     format: str | None = None
     digest: str | None = None
     notes: tuple[str, ...] = ()

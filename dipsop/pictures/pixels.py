@@ -21,6 +21,8 @@ def open_with_pillow(file: IO[bytes], name: str, format: str) -> Image.Image:
     except Image.DecompressionBombError:
         refuse_size("", name)
     check_size(image.width, image.height, name)
+    for key in ("xmp", "XML:com.adobe.xmp"):  # Pillow would turn by the orientation there, which viewers do not heed
+        image.info.pop(key, None)
     return image
 
 
@@ -32,7 +34,7 @@ def decoded_samples(image: Image.Image, profile: bytes | None, name: str) -> Dec
     if mode == "CMYK":
         image, note = rgb_of_cmyk(image, profile, name)
         return *without_alpha(np.array(image)), None, (note,)  # sRGB, which is what no profile means
-    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
+    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"):
         refuse_kind(f"{mode} colours", name)
     transparent = "transparency" in image.info or mode in ("LA", "PA")
     if mode in ("P", "PA", "RGB", "YCbCr"):

@@ -44,6 +44,11 @@ def refuse_raw(name: str) -> NoReturn:
     )
 
 
+def refuse_packing(what: str, name: str) -> NoReturn:
+    """Say that samples are compressed or arranged in a way that no decoder at hand knows."""
+    raise ImageError(f"{name} packs {what} in a way that is not read: save it without compression, or as PNG.")
+
+
 def refuse_kind(kind: str, name: str) -> NoReturn:
     """Say that samples of some kind are not taken."""
     raise ImageError(f"{name} holds {kind}, which are not taken: convert it to 8- or 16-bit grey or RGB.")

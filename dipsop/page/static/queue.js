@@ -10,7 +10,8 @@ export function clock(seconds) {
 
 export function share(fraction) {
   const percent = 100 * fraction;
-  return percent ? `${percent.toFixed(percent >= 1 ? 1 : 3)} %` : "nothing";
+  const digits = percent >= 1 ? 1 : Math.min(20, Math.max(3, 1 - Math.floor(Math.log10(percent))));
+  return percent ? `${percent.toFixed(digits)} %` : "nothing";
 }
 
 // A few words on how a picture is doing.
