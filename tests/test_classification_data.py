@@ -438,6 +438,13 @@ def test_grey_of_any_depth_is_read_to_scale(tmp_path, dtype, suffix):
     assert np.abs(values[0, 0] - np.linspace(0, 255, 64)).max() <= 1
 
 
+def test_grey_of_twelve_bits_in_sixteen_is_read_to_scale(tmp_path):
+    ramp = np.linspace(0, 4095, 64).astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / "ramp.png")
+    values = image_folder.read([tmp_path / "ramp.png"], 64)
+    assert np.abs(values[0, 0] - np.linspace(0, 255, 64)).max() <= 1
+
+
 def test_an_image_is_turned_upright_as_pillow_does_it(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 3)).astype(np.uint8)
     record = Image.Exif()

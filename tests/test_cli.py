@@ -611,7 +611,7 @@ def test_a_mask_that_is_nowhere_white_is_refused_and_one_that_is_black_fills_not
 ) -> None:
     """Ones and zeros are what a program makes of booleans."""
     ones = (np.indices((24, 32)).sum(0) % 5 == 0).astype(np.uint8)
-    for dtype, most in ((np.uint8, 255), (np.uint16, 65535)):
+    for dtype, most in ((np.uint8, 255), (np.uint16, 255)):
         images.save(Path("m.png"), Picture.from_array(ones.astype(dtype)))
         assert status("restore", "noisy.png", "--out", "out.png", "--mask", "m.png", *QUICK) == 1
         said = f"dipsop: m.png is nowhere white, its brightest value is 1 of {most}: make white what it is to mark.\n"
@@ -661,3 +661,33 @@ def test_what_a_format_has_no_place_for_is_told(here: Path, capsys: pytest.Captu
         assert (
             "has no place for the colour profile of the picture: a .png or .tif keeps it.\n" in capsys.readouterr().err
         )
+
+
+def test_a_camera_of_twelve_bits_is_restored_as_one_of_sixteen(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {}
+    for bits in (12, 16):
+        for name in ("clean", "noisy"):
+            values = images.load(Path(f"{name}.png")).values
+            tifffile.imwrite(f"{name}.tif", np.rint(values * (2**bits - 1)).astype(np.uint16), photometric="rgb")
+        files = ["--out", "out.tif", "--truth", "clean.tif", "--preview", "p.png"]
+        assert status("restore", "noisy.tif", *files, "--json", *QUICK) == 0
+        said[bits] = json.loads(capsys.readouterr().out)
+        before, after = (images.load(Path(f"{name}.tif")).samples for name in ("noisy", "out"))
+        assert (before == after).mean() > 0.5
+        assert after.max() < 2**bits
+        seen = images.load(Path("p.png")).samples.mean()
+        assert seen == pytest.approx(after.mean() / 257, abs=2)
+    assert said[16]["fraction_corrupted"] > 0.1
+    for name in ("fraction_corrupted", "psnr", "psnr_input"):
+        assert said[12][name] == pytest.approx(said[16][name], rel=0.02)
+
+
+def test_dead_pixels_of_a_camera_of_twelve_bits_are_found(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        rows, columns = np.mgrid[:32, :40]
+        frame = 2000 + 900 * np.sin((rows + 3 * k) / 9) * np.cos((columns - 5 * k) / 7) + rng.normal(0, 12, (32, 40))
+        frame[7, 11] = 4095
+        tifffile.imwrite(f"{k}.tif", np.rint(frame).astype(np.uint16))
+    assert status("restore", "0.tif", "1.tif", "2.tif", "--out", "clean", "--series", "--quiet", *QUICK) == 0
+    assert np.argwhere(images.load(Path("clean/dead-pixels.png")).samples > 127).tolist() == [[7, 11, 0]]

@@ -859,3 +859,16 @@ def test_where_a_map_lies_is_kept(tmp_path, dtype):
 def test_what_was_turned_upright_can_be_turned_back(orientation):
     stored = samples(np.uint8, 3)
     assert np.array_equal(as_stored(turned(stored, orientation), orientation), stored)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "white"),
+    [(np.uint16, 0, 255), (np.uint16, 255, 255), (np.uint16, 256, 511), (np.uint16, 4000, 4095),
+     (np.uint16, 32767, 32767), (np.uint16, 32768, 65535), (np.uint8, 3, 255), (np.float32, 0.1, 1)],
+)  # fmt: skip
+def test_white_is_that_of_the_bits_that_samples_of_sixteen_use(dtype, largest, white):
+    picture = Picture(samples=np.array([[[0, largest, largest / 2]]]).astype(dtype))
+    assert picture.white == white
+    assert picture.values.max() == pytest.approx(largest / white)
+    back = picture.replaced(picture.values, np.ones(picture.samples.shape, bool))
+    assert np.array_equal(back.samples, picture.samples)

@@ -17,6 +17,7 @@ from dipsop.classification.dataset import Dataset, Images, Labels
 from dipsop.errors import DataError
 from dipsop.files import printable, reason, shown
 from dipsop.pictures import exif
+from dipsop.pictures.picture import quantized, unit_values, white_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -292,8 +293,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _rgb(image: Image.Image) -> Image.Image:
     """As 8-bit RGB: grey of more bits scaled rather than cut off, what is transparent over white."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits, as integers of 16 or 32; float, in [0, 1]
-        values = np.asarray(image, np.float64) / (1 if image.mode == "F" else 65535)
-        image = Image.fromarray(np.rint(255 * values.clip(0, 1)).astype(np.uint8))
+        samples = np.asarray(image)
+        samples = samples.clip(0, 1) if image.mode == "F" else samples.clip(0, 65535).astype(np.uint16)
+        image = Image.fromarray(quantized(unit_values(samples, white_of(samples)), np.dtype(np.uint8)))
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), over)

@@ -44,11 +44,11 @@ class Canvas:
 
     def values(self, piece: Tile) -> Array:
         """What a fit to a piece is given: float32 in [0, 1]."""
-        return unit_values(self.picture.samples[piece.outer])
+        return unit_values(self.picture.samples[piece.outer], self.picture.white)
 
     def put(self, piece: Tile, values: Array, where: Any, found: Any) -> None:
         """Put in the values of a piece where they replace the samples, and where corruption was found."""
-        put(self.samples[piece.inner], values[piece.inner_of_outer], where[piece.inner_of_outer])
+        put(self.samples[piece.inner], values[piece.inner_of_outer], where[piece.inner_of_outer], self.picture.white)
         self.found[piece.inner] = found[piece.inner_of_outer]
 
     def restored(self) -> Picture:

@@ -16,7 +16,7 @@ from dipsop.jobs.canvas import Canvas
 from dipsop.jobs.job import RestoreJob
 from dipsop.restoration.fit import Step
 
-FORMAT = 11  # of a fit's state: one more wherever another version of the code could not go on from it
+FORMAT = 12  # of a fit's state: one more wherever another version of the code could not go on from it
 
 
 def identity(job: RestoreJob, digests: Mapping[str, str | None], device: torch.device) -> str:

@@ -232,7 +232,8 @@ def _save_preview(path: Path, work: Work, number: int, step: Step) -> None:
     """Write the canvas as it stands, and the piece under way on it."""
     canvas, piece = work.canvas, work.canvas.pieces[number]
     picture: NDArray[np.uint8] = eight_bits(canvas.samples).copy()
-    picture[piece.inner] = quantized(step.preview()[piece.inner_of_outer], np.dtype(np.uint8))
+    under_way = quantized(step.preview()[piece.inner_of_outer], canvas.samples.dtype, canvas.picture.white)
+    picture[piece.inner] = eight_bits(under_way)
     images.save_eight_bits(path, picture, work.reading.picture)
 
 

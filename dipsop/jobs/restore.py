@@ -22,7 +22,7 @@ from dipsop.jobs.trace import curves, record
 from dipsop.pictures import images
 from dipsop.pictures.encode import format_of
 from dipsop.pictures.masks import load_mask, load_truth
-from dipsop.pictures.picture import Array, Picture
+from dipsop.pictures.picture import Array, Picture, unit_values
 from dipsop.pictures.preview import eight_bits, first_estimate
 from dipsop.pictures.quality import psnr, ssim
 
@@ -202,8 +202,9 @@ def summary(work: "Work", seconds: float) -> dict[str, Any]:
 
 def quality(observed: Picture, written: Picture, clean: Array) -> dict[str, float]:
     """What a truth adds to the summary: dB before and after, and similarity after."""
+    restored = unit_values(written.samples, observed.white)  # its own may be another, without the corruption
     return {
-        "psnr": psnr(written.values, clean),
-        "ssim": ssim(written.values, clean),
+        "psnr": psnr(restored, clean),
+        "ssim": ssim(restored, clean),
         "psnr_input": psnr(observed.values, clean),
     }

@@ -133,7 +133,7 @@ def _look(sources: Sequence[Path], job: FolderJob, stop: Stop) -> Generator[Unde
         said = f"dead pixels, picture {number + 1} of {len(sources)}"
         if not number:
             yield Underway(0.0, 0.0, said)
-        for part in series.look(_as_stored(source).samples):
+        for part in series.look(_as_stored(source).values):
             done = (number + part) / len(sources)
             yield Underway(done, (time.perf_counter() - begin) * (1 - done) / done, said)
             if stop():

@@ -21,7 +21,7 @@ def load_truth(path: Path, observed: Picture) -> Array:
             f"{shown(path)} is {size(clean)}, the corrupted picture {size(observed)}: "
             "as the truth, name the clean version of the same picture."
         )
-    return clean.values
+    return unit_values(clean.samples, observed.white) if clean.samples.dtype == observed.samples.dtype else clean.values
 
 
 def load_mask(
@@ -58,9 +58,8 @@ def load_mask(
         )
     white: NDArray[np.bool_] = mask.values > 0.5
     if mask.samples.any() and not white.any():
-        most = np.iinfo(mask.samples.dtype).max if mask.samples.dtype.kind == "u" else 1
         raise ImageError(
-            f"{shown(path)} is nowhere white, its brightest value is {mask.samples.max():g} of {most}: "
+            f"{shown(path)} is nowhere white, its brightest value is {mask.samples.max():g} of {mask.white}: "
             "make white what it is to mark."
         )
     if mask.alpha is not None:  # what was rubbed out in an editor is transparent, of whatever colour

@@ -47,9 +47,14 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     @cached_property
+    def white(self) -> int:
+        """The sample that stands for 1.0; see `white_of`."""
+        return white_of(self.samples)
+
+    @cached_property
     def values(self) -> Array:
         """The samples as float32 in [0, 1], (H, W, C)."""
-        return unit_values(self.samples)
+        return unit_values(self.samples, self.white)
 
     @property
     def samples_and_alpha(self) -> NDArray[Any]:
@@ -101,12 +106,12 @@ class Picture:
             A wrong shape or type, or a value to put in that is not finite.
         """
         samples = self.samples.copy()
-        put(samples, values, where)
+        put(samples, values, where, self.white)
         return replace(self, samples=samples)
 
 
-def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_]) -> None:
-    """Overwrite samples by values in [0, 1] in some places; parameters and errors are those of `Picture.replaced`."""
+def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_], one: int) -> None:
+    """Overwrite samples by values in [0, 1] in some places, 1.0 by `one`; see `Picture.replaced`."""
     shape = samples.shape
     if values.shape != shape or where.shape != shape or where.dtype != np.bool_:
         raise ValueError(
@@ -117,7 +122,7 @@ def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_]) -
         raise ValueError("expected finite values to put in, got NaN or infinity")
     # Row by row: in float64 all of them are many times the picture.
     for row, of_row, here in zip(samples, values, where, strict=True):
-        row[here] = quantized(of_row[here], samples.dtype)
+        row[here] = quantized(of_row[here], samples.dtype, one)
 
 
 def native_samples(array: NDArray[Any]) -> NDArray[Any]:
@@ -136,9 +141,9 @@ def native_samples(array: NDArray[Any]) -> NDArray[Any]:
     return native.reshape(*array.shape[:2], -1)
 
 
-def unit_values(samples: NDArray[Any]) -> Array:
-    """Return samples of any type as float32 in [0, 1]."""
-    return (samples / np.float32(white(samples.dtype))).astype(np.float32, copy=False)
+def unit_values(samples: NDArray[Any], one: int | None = None) -> Array:
+    """Return samples of any type as float32 in [0, 1], where `one`, or the white of their type, becomes 1.0."""
+    return (samples / np.float32(one or white(samples.dtype))).astype(np.float32, copy=False)
 
 
 def white(dtype: np.dtype[Any]) -> int:
@@ -146,12 +151,26 @@ def white(dtype: np.dtype[Any]) -> int:
     return 1 if np.issubdtype(dtype, np.floating) else int(np.iinfo(dtype).max)
 
 
-def quantized(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Clip values to [0, 1] and round them to the nearest sample of a type (integers), or just cast (floats)."""
+def white_of(samples: NDArray[Any]) -> int:
+    """Give the sample that stands for 1.0: that of the type, but 4095 where samples of 16 bits use 12, as a camera has.
+
+    At least 255, as of 8 bits. Were a picture that uses a part of its range taken for a dark one, nothing would be
+    found in it: all of it would lie within what counts as noise.
+    """
+    if samples.dtype != np.uint16:
+        return white(samples.dtype)
+    return max(255, (1 << int(samples.max()).bit_length()) - 1)
+
+
+def quantized(values: NDArray[Any], dtype: np.dtype[Any], one: int | None = None) -> NDArray[Any]:
+    """Clip values to [0, 1] and round them to the nearest sample of a type (integers), or just cast (floats).
+
+    1.0 becomes `one`, or the white of the type.
+    """
     if values.dtype == np.bool_:
         mapped: NDArray[Any] = values.astype(dtype) * dtype.type(white(dtype))
         return mapped
-    scaled = np.clip(values.astype(np.float64), 0, 1) * white(dtype)
+    scaled = np.clip(values.astype(np.float64), 0, 1) * (one or white(dtype))
     return (scaled if np.issubdtype(dtype, np.floating) else np.rint(scaled)).astype(dtype)
 
 

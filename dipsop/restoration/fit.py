@@ -182,8 +182,8 @@ def iter_restore(
     Parameters
     ----------
     image : array (H, W) or (H, W, C)
-        The corrupted picture: floats in [0, 1], or uint8 or uint16 over their whole range. Where all channels are
-        equal, those of masks among them, it is taken for the grey picture that it is.
+        The corrupted picture: floats in [0, 1], or uint8 or uint16 over their whole range (12 bits of a camera, divide
+        by 4095). Where all channels are equal, those of masks among them, it is taken for the grey picture that it is.
     config : HeldOut, WholeImage, or the name of a preset
     device : torch.device or str
     mask : bool array, the shape of the image, or (H, W) for all channels
