@@ -611,7 +611,7 @@ def test_a_mask_that_is_nowhere_white_is_refused_and_one_that_is_black_fills_not
 ) -> None:
     """Ones and zeros are what a program makes of booleans."""
     ones = (np.indices((24, 32)).sum(0) % 5 == 0).astype(np.uint8)
-    for dtype, most in ((np.uint8, 255), (np.uint16, 255)):
+    for dtype, most in ((np.uint8, 255), (np.uint16, 65535)):
         images.save(Path("m.png"), Picture.from_array(ones.astype(dtype)))
         assert status("restore", "noisy.png", "--out", "out.png", "--mask", "m.png", *QUICK) == 1
         said = f"dipsop: m.png is nowhere white, its brightest value is 1 of {most}: make white what it is to mark.\n"

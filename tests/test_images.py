@@ -864,11 +864,15 @@ def test_what_was_turned_upright_can_be_turned_back(orientation):
 @pytest.mark.parametrize(
     ("dtype", "largest", "white"),
     [(np.uint16, 0, 255), (np.uint16, 255, 255), (np.uint16, 256, 511), (np.uint16, 4000, 4095),
-     (np.uint16, 32767, 32767), (np.uint16, 32768, 65535), (np.uint8, 3, 255), (np.float32, 0.1, 1)],
+     (np.uint16, 32767, 32767), (np.uint16, 32768, 65535), (np.uint8, 3, 255), (np.float32, 0, 1),
+     (np.float32, 1e-9, 1 / 256), (np.float16, 0.1, 0.125), (np.float64, 0.125, 0.125), (np.float32, 0.6, 1),
+     (np.float32, 1, 1)],
 )  # fmt: skip
 def test_white_is_that_of_the_bits_that_samples_of_sixteen_use(dtype, largest, white):
     picture = Picture(samples=np.array([[[0, largest, largest / 2]]]).astype(dtype))
     assert picture.white == white
-    assert picture.values.max() == pytest.approx(largest / white)
+    assert picture.values.max() == pytest.approx(
+        largest / white, rel=1e-3
+    )  # a float of 16 bits is not what it was set to
     back = picture.replaced(picture.values, np.ones(picture.samples.shape, bool))
     assert np.array_equal(back.samples, picture.samples)

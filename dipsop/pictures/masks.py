@@ -10,7 +10,7 @@ from dipsop.errors import ImageError
 from dipsop.files import shown
 from dipsop.pictures import exif, images
 from dipsop.pictures.images import Picture
-from dipsop.pictures.picture import Array, unit_values
+from dipsop.pictures.picture import Array, unit_values, white
 
 
 def load_truth(path: Path, observed: Picture) -> Array:
@@ -56,17 +56,18 @@ def load_mask(
         raise ImageError(
             f"{shown(path)} is {size(mask)}, the picture {size(observed)}: a mask must be as large as the picture."
         )
-    white: NDArray[np.bool_] = mask.values > 0.5
-    if mask.samples.any() and not white.any():
+    marked: NDArray[np.bool_] = unit_values(mask.samples) > 0.5  # of its type: a faint mask is none
+    if mask.samples.any() and not marked.any():
+        brightest, most = mask.samples.max(), white(mask.samples.dtype)
         raise ImageError(
-            f"{shown(path)} is nowhere white, its brightest value is {mask.samples.max():g} of {mask.white}: "
+            f"{shown(path)} is nowhere white, its brightest value is {brightest:g} of {most}: "
             "make white what it is to mark."
         )
     if mask.alpha is not None:  # what was rubbed out in an editor is transparent, of whatever colour
-        white &= unit_values(mask.alpha)[..., None] > 0.5
+        marked &= unit_values(mask.alpha)[..., None] > 0.5
     if channels == 1:
-        white = white.max(2, keepdims=True)
-    return np.broadcast_to(white, (height, width, channels)), mask.digest or ""
+        marked = marked.max(2, keepdims=True)
+    return np.broadcast_to(marked, (height, width, channels)), mask.digest or ""
 
 
 def size(picture: Picture) -> str:

@@ -1,5 +1,6 @@
 """A picture in memory: the values that the fit works on, and all that is needed to write it back as it came."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -47,7 +48,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def white(self) -> int:
+    def white(self) -> float:
         """The sample that stands for 1.0; see `white_of`."""
         return white_of(self.samples)
 
@@ -110,7 +111,7 @@ class Picture:
         return replace(self, samples=samples)
 
 
-def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_], one: int) -> None:
+def put(samples: NDArray[Any], values: NDArray[Any], where: NDArray[np.bool_], one: float) -> None:
     """Overwrite samples by values in [0, 1] in some places, 1.0 by `one`; see `Picture.replaced`."""
     shape = samples.shape
     if values.shape != shape or where.shape != shape or where.dtype != np.bool_:
@@ -141,7 +142,7 @@ def native_samples(array: NDArray[Any]) -> NDArray[Any]:
     return native.reshape(*array.shape[:2], -1)
 
 
-def unit_values(samples: NDArray[Any], one: int | None = None) -> Array:
+def unit_values(samples: NDArray[Any], one: float | None = None) -> Array:
     """Return samples of any type as float32 in [0, 1], where `one`, or the white of their type, becomes 1.0."""
     return (samples / np.float32(one or white(samples.dtype))).astype(np.float32, copy=False)
 
@@ -151,18 +152,22 @@ def white(dtype: np.dtype[Any]) -> int:
     return 1 if np.issubdtype(dtype, np.floating) else int(np.iinfo(dtype).max)
 
 
-def white_of(samples: NDArray[Any]) -> int:
+def white_of(samples: NDArray[Any]) -> float:
     """Give the sample that stands for 1.0: that of the type, but 4095 where samples of 16 bits use 12, as a camera has.
 
-    At least 255, as of 8 bits. Were a picture that uses a part of its range taken for a dark one, nothing would be
-    found in it: all of it would lie within what counts as noise.
+    Floats likewise: the least power of two that none exceeds. At least 255 and 1/256, as of 8 bits. Were a picture that
+    uses a part of its range taken for a dark one, nothing would be found in it: all of it would lie within what counts
+    as noise.
     """
-    if samples.dtype != np.uint16:
+    if samples.dtype == np.uint8:
         return white(samples.dtype)
-    return max(255, (1 << int(samples.max()).bit_length()) - 1)
+    most = samples.max()
+    if samples.dtype == np.uint16:
+        return max(255, (1 << int(most).bit_length()) - 1)
+    return 2.0 ** min(0, max(-8, math.ceil(math.log2(most)))) if most else 1.0
 
 
-def quantized(values: NDArray[Any], dtype: np.dtype[Any], one: int | None = None) -> NDArray[Any]:
+def quantized(values: NDArray[Any], dtype: np.dtype[Any], one: float | None = None) -> NDArray[Any]:
     """Clip values to [0, 1] and round them to the nearest sample of a type (integers), or just cast (floats).
 
     1.0 becomes `one`, or the white of the type.
