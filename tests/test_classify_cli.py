@@ -420,7 +420,7 @@ def test_a_finished_run_is_not_overwritten(dirty, tmp_path, capsys):
     assert status(*arguments) == 1
     assert "holds a run already" in capsys.readouterr().err
     assert status(*arguments, "--resume", "--seed", 5) == 1
-    assert "other settings (train)" in capsys.readouterr().err
+    assert "other settings (seed 0, not 5): give those" in capsys.readouterr().err
     assert status(*arguments, "--resume", "--images", 50) == 1
     assert "other images or labels" in capsys.readouterr().err
     state, epochs = run_folder.load_checkpoint(run)

@@ -618,7 +618,15 @@ def test_a_mask_that_is_nowhere_white_is_refused_and_one_that_is_black_fills_not
         assert capsys.readouterr().err == said
     images.save(Path("m.png"), Picture.from_array(0 * ones))
     assert status("restore", "noisy.png", "--out", "out.png", "--mask", "m.png", *QUICK) == 0
-    assert "corrupted  nothing was to be filled\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "corrupted  nothing was to be filled\n" in said
+    assert "steps      1 in" in said  # where nothing can change, nothing is learned
+    images.save(Path("m.png"), Picture.from_array(0 * ones + 255))
+    assert status("restore", "noisy.png", "--out", "out.png", "--mask", "m.png", *QUICK) == 1
+    said = "dipsop: m.png is white all over, which leaves nothing to fill it from: is it inverted?\n"
+    assert capsys.readouterr().err == said
+    assert status("restore", "noisy.png", "--out", "out.png", "--protect", "m.png", *QUICK) == 0
+    assert "steps      1 in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

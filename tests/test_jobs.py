@@ -97,6 +97,18 @@ def test_a_job_that_is_told_to_stop_writes_the_result_so_far(here):
     assert Path("out.png").exists()
 
 
+def test_a_job_that_is_told_to_stop_takes_the_last_round_and_says_where_it_goes_on_from(here):
+    taken, heard = [], []
+    for event in restore.run(job(checkpoint=Path("state")), lambda: len(taken) == 2):
+        (taken if isinstance(event, Step) else heard).append(event)
+    assert taken[-1]._fit._rounds_taken == SMALL.rounds
+    assert events.Noted("state is kept: the same command with --resume goes on from there.") in heard
+    whole, begun = Path("whole.png"), Path("out.png")
+    list(restore.run(job(out=whole)))
+    list(restore.run(job(checkpoint=Path("state"), resume=True)))  # from before that round
+    assert begun.read_bytes() == whole.read_bytes()
+
+
 def test_a_stop_in_the_very_last_step_interrupts_nothing(here):
     taken = []
     for event in restore.run(job(checkpoint=Path("state")), lambda: len(taken) == 5):

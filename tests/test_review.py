@@ -33,7 +33,7 @@ def size(packed):
 def listed(data, seed=0):
     """A list of the data, by chance."""
     probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(data.classes)), len(data.given))
-    return report.suspects(np.zeros_like(probabilities), probabilities, data.given, data.classes, data.names)
+    return report.suspects(probabilities, data.given, data.classes, data.names)
 
 
 def coloured(count, classes=("cat", "dog"), **more):
@@ -218,6 +218,33 @@ def test_a_key_that_is_held_decides_once_and_moves_on(browser, tmp_path):
         page.keyboard.down("Enter")
     page.keyboard.up("Enter")
     assert page.text_content("#count").startswith("2 of 12 looked at")
+    assert page.complaints == []
+
+
+@pytest.mark.page
+@pytest.mark.parametrize(("classes", "chosen"), [("0123456789", "7"), (["zero", *"123456789"], "6")])
+def test_classes_that_are_called_by_a_digit_have_it_as_their_key(browser, tmp_path, classes, chosen):
+    """Others have theirs in order: the seventh of them, "6", has the 7."""
+    data = coloured(12, classes=tuple(classes))
+    page = opened(browser, tmp_path, data)
+    first = listed(data)[0].sample
+    pressed(page, "7")
+    (made,) = saved(page, tmp_path)
+    assert (made.sample, made.label) == (first, chosen)
+    assert page.complaints == []
+
+
+@pytest.mark.page
+def test_a_change_where_nothing_else_is_suggested_says_so(browser, tmp_path):
+    data = coloured(12)
+    page = opened(browser, tmp_path, data)
+    for one in listed(data):
+        if one.suggested == one.given:
+            break
+        pressed(page, "ArrowRight")
+    pressed(page, "c")
+    assert page.text_content("#said") == "Nothing else is suggested: name the class."
+    assert page.text_content("#count").startswith("0 of 12 looked at")
     assert page.complaints == []
 
 

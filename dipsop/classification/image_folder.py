@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dipsop.classification.dataset import Dataset, Images, Labels
 from dipsop.errors import DataError
@@ -285,6 +285,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise DataError(f"{shown(path)} has more than {most} megapixels: make it smaller or leave it out.") from None
+    except UnidentifiedImageError:  # which would say what Python calls the file
+        raise DataError(f"{shown(path)} cannot be read (damaged or no image): mend it or leave it out.") from None
     except exif.BROKEN as error:
         why = reason(error) if isinstance(error, OSError) else "damaged or no image"
         raise DataError(f"{shown(path)} cannot be read ({why}): mend it or leave it out.") from None

@@ -75,29 +75,22 @@ def average_precision(scores: Scores, wrong: NDArray[np.bool_]) -> float:
 
 
 def suspects(
-    s: Scores,
     probabilities: Scores,
     given: Labels,
     classes: tuple[str, ...],
     names: list[str],
     trusted: NDArray[np.bool_] | None = None,
 ) -> list[Suspect]:
-    """Rank all samples by the doubt about their labels.
+    """Rank all samples by the doubt about their labels; suggested is the class that is believed most.
 
     Parameters
     ----------
-    s : (N, C)
-        u∘u − v∘v: what to suggest is looked up in y − s and p together. All 0 without (u, v): then in p alone.
     probabilities, given, trusted
         As `doubt` takes them.
     classes : C names
     names : N names of the samples
     """
     suggested = probabilities.argmax(1)
-    if s.any():
-        cleaned = -s  # y − s, the labels without what was found wrong with them
-        cleaned[np.arange(len(given)), given] += 1
-        suggested = (probabilities + cleaned).argmax(1)
     if trusted is not None:
         suggested = np.where(trusted, given, suggested)
     scores = doubt(probabilities, given, trusted)

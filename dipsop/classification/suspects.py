@@ -61,7 +61,7 @@ def find(trainer: Trainer, data: Dataset, stop: Callable[[], bool]) -> Generator
             looks_wrong, error = known.wrong, known.error
     else:
         probabilities = trainer.network.probabilities(torch.from_numpy(data.images)).cpu().numpy()
-        listed = report.suspects(trainer.explained(), probabilities, data.given, data.classes, data.names, data.trusted)
+        listed = report.suspects(probabilities, data.given, data.classes, data.names, data.trusted)
         looks_wrong = sum(suspect.wrong for suspect in listed)
         scores = report.doubt(probabilities, data.given, data.trusted)
     figures = {"labels": len(listed), "looks_wrong": looks_wrong, "looks_wrong_error": error}

@@ -76,7 +76,7 @@ Mask = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="White where corrupted: that is filled, nothing else touched.",
+        help="White where corrupted: that is filled, nothing else touched. More than half white counts, and opaque.",
         show_default=NONE,
         rich_help_panel=KNOWN,
     ),
@@ -84,7 +84,10 @@ Mask = Annotated[
 Protect = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="White where nothing is to be touched.", show_default=NONE, rich_help_panel=KNOWN
+        metavar="FILE",
+        help="White where nothing is to be touched: of a date stamp, all but a box around it.",
+        show_default=NONE,
+        rich_help_panel=KNOWN,
     ),
 ]
 Polarity = Annotated[

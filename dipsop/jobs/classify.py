@@ -246,13 +246,20 @@ def _refuse_another(out: Path, about: dict[str, Any], data: Dataset) -> None:
     for key in ("noise", "size", "classes", "train"):
         if before.get(key) != about[key]:
             raise DataError(
-                f"{shown(out)} is a run of other settings ({key}): give those in its {run_folder.CONFIG}, or choose "
-                "another --out."
+                f"{shown(out)} is a run of other settings ({_difference(key, before.get(key), about[key])}): "
+                f"give those in its {run_folder.CONFIG}, or choose another --out."
             )
     if not run_folder.is_of(out, data):
         raise DataError(
             f"{shown(out)} is a run of other images or labels: restore them and its command, or choose another --out."
         )
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """Say in what two settings differ: of many together, in which of them."""
+    if not isinstance(before, dict):
+        return key
+    return ", ".join(f"{name} {before.get(name)}, not {now[name]}" for name in now if before.get(name) != now[name])
 
 
 def _resumed(out: Path, trainer: Trainer) -> list[Epoch]:

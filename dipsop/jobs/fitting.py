@@ -88,6 +88,8 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
     """Lay out the work that is left: all of it, or what a checkpoint leaves."""
     if job.threads:
         torch.set_num_threads(job.threads)
+    if not job.network_output and _nothing_can_change(reading):
+        job = replace(job, config=replace(job.config, steps=1))
     device = pick_device(job.device)
     identity = checkpoints.identity(job, reading.digests, device)
     resumed = None
@@ -113,6 +115,12 @@ def begin(job: RestoreJob, reading: Reading) -> Work:
         checkpoints.fill(canvas, resumed)
         work.load(resumed["told"])
     return work
+
+
+def _nothing_can_change(reading: Reading) -> bool:
+    """Whether there is nothing to learn for: nothing is to be filled, or all of it is to stay."""
+    none_to_fill = reading.mask is not None and not reading.mask.any()
+    return none_to_fill or (reading.protected is not None and bool(reading.protected.all()))
 
 
 def _check_time(job: RestoreJob, resumed: dict[str, Any]) -> None:
@@ -172,6 +180,7 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
         if ends_here and job.checkpoint and step.done < 1:
             try:
                 work.save(job.checkpoint, number, step)
+                yield Noted(f"{shown(job.checkpoint)} is kept: the same command with --resume goes on from there.")
             except DipsopError as error:
                 if job.of_many:  # then it is all that there would be of this picture
                     raise
@@ -179,6 +188,8 @@ def _fit_pieces(work: Work, stop: Stop) -> Iterator[Step | Preview | Noted | Fin
         work.steps = of_all.iteration
         if ends_here and job.of_many:
             return
+        if ends_here:
+            step.finish()
         image = _put(work, canvas.pieces[number], step)
         if ends_here or number == len(canvas.pieces) - 1:
             work.trace.finish(of_all, image)

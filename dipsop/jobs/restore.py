@@ -113,6 +113,8 @@ def read(job: RestoreJob, expected: Mapping[str, str | None]) -> Reading:
     picture = images.load(job.source, strict=job.strict)
     mask, mask_digest = (None, None) if job.mask is None else load_mask(job.mask, picture, as_stored=job.mask_as_stored)
     protected, protect_digest = (None, None) if job.protect is None else load_mask(job.protect, picture)
+    if job.mask is not None and mask is not None and mask.all():
+        raise DipsopError(f"{shown(job.mask)} is white all over, which leaves nothing to fill it from: is it inverted?")
     digests = {"source": picture.digest, "mask": mask_digest, "protect": protect_digest}
     for name, digest in digests.items():
         if name in expected and expected[name] != digest:

@@ -77,8 +77,6 @@ def run(
         images.save_values(path, dead)
     yield DeadPixels(path, float(dead.mean()), frames)
     each = replace(job.each, mask=path, mask_as_stored=True, corruption_map=None)
-    if not dead.any() and not each.network_output:  # every picture stays as it is: there is nothing to learn for
-        each = replace(each, config=replace(each.config, steps=1))
     yield from folder.run(replace(job, each=each), stop)
 
 

@@ -57,6 +57,8 @@ def load(run: Path, device: DeviceName, dtype: Dtype | None = None) -> Trained:
         There is no trained model in that folder.
     """
     config = run_folder.load_config(run)
+    if not (run / run_folder.CHECKPOINT).exists():
+        raise DataError(f"{shown(run)} has no epoch that is done: go on with dipsop classify --resume.")
     state, _ = run_folder.load_checkpoint(run)
     try:
         classes, seen_at, train = tuple(config["classes"]), config["size"], TrainConfig(**config["train"])

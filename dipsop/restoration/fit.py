@@ -1,6 +1,6 @@
 """The loop: an observation in, steps out; the consumer shows, records, previews or stops.
 
-    for step in iter_restore(image, config):      # breaking out is how one stops
+    for step in iter_restore(image, config):      # breaking out is how one stops; then step.finish()
         ...
     step.restoration().image                      # the last state is the result, never a picked one
 
@@ -138,6 +138,13 @@ class Step:
     def preview(self) -> NDArray[np.float32]:
         """The picture as it stands, by one look instead of the mean of several."""
         return self._array(self._fit.image(flips=1))
+
+    def finish(self) -> None:
+        """Take the last round of detection where a fit is ended here, early: no step comes after it.
+
+        It sees most. Of what was found before it, some is still fine detail or print that the network had not learned.
+        """
+        self._fit.finish()
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the fit depends on, for `iter_restore(..., state=...)`: tensors and numbers.

@@ -40,7 +40,11 @@ function undo() {
 const keep = () => decide("keep", RUN.given[view[at]]);
 const skip = () => decide("skip", RUN.given[view[at]]);
 const label = (k) => k === RUN.given[view[at]] ? keep() : decide("change", k);
-const change = () => { if (RUN.suggested[view[at]] !== RUN.given[view[at]]) label(RUN.suggested[view[at]]); };
+const change = () => {
+  const suggested = RUN.suggested[view[at]];
+  if (suggested !== RUN.given[view[at]]) label(suggested);
+  else say("Nothing else is suggested: name the class.");
+};
 
 // The file, corrections.csv or that of a later round.
 function csv() {

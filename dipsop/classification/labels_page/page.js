@@ -14,9 +14,9 @@ function begin() {
   options($("suggested"), "any");
   options($("others"), "any class …");
   RUN.classes.slice(0, 10).forEach((text, k) => {
-    const button = element("button", key((k + 1) % 10), " ", text);
+    const button = element("button", key(digitOf(k)), " ", text);
     button.type = "button";
-    button.setAttribute("aria-keyshortcuts", (k + 1) % 10);
+    button.setAttribute("aria-keyshortcuts", digitOf(k));
     button.onclick = () => label(k);
     $("classes").append(button);
   });
@@ -50,6 +50,12 @@ function begin() {
   if (decided.size && first > 0) go(first);
 }
 
+// The key of one of the first ten classes: 1 to 9 and 0 in their order, but its own digit where all are called by one.
+function digitOf(k) {
+  const named = RUN.classes.every((text) => /^[0-9]$/.test(text));
+  return named ? RUN.classes[k] : String((k + 1) % 10);
+}
+
 function columns() {
   return getComputedStyle($("list")).gridTemplateColumns.split(" ").length;
 }
@@ -57,13 +63,13 @@ function columns() {
 function press(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(SELECT|INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
   if (event.repeat && event.key === "Enter") return event.preventDefault(); // a button that it presses is pressed once
-  const digit = /^[0-9]$/.test(event.key) ? (+event.key + 9) % 10 : -1;
+  const digit = /^[0-9]$/.test(event.key) ? RUN.classes.findIndex((_, k) => k < 10 && digitOf(k) === event.key) : -1;
   const keys = {
     k: keep, c: change, s: skip, u: undo,
     ArrowLeft: () => go(at - 1), ArrowRight: () => go(at + 1),
     ArrowUp: () => go(at - columns()), ArrowDown: () => go(at + columns()),
   };
-  const action = digit >= 0 && digit < RUN.classes.length ? () => label(digit) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const action = digit >= 0 ? () => label(digit) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action || view.length === 0) return;
   if (event.target === $("pairs") && event.key.startsWith("Arrow")) return; // they scroll it
   event.preventDefault();
