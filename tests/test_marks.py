@@ -24,7 +24,18 @@ from dipsop.restoration.config import PRESETS, DetectionConfig
 from dipsop.restoration.detection import Detection
 from dipsop.restoration.fit import as_tensor
 from dipsop.restoration.held_out import HeldOutFit
-from dipsop.restoration.marks import DECIDED, LEAST_SURE, Marks, _hysteresis, _mean_field, _share_of_alike, marks_over
+from dipsop.restoration.marks import (
+    DECIDED,
+    GROWTH,
+    LEAST_SURE,
+    LOW,
+    Marks,
+    _grown,
+    _hysteresis,
+    _mean_field,
+    _share_of_alike,
+    marks_over,
+)
 from dipsop.restoration.predictor import load_weights
 
 CPU = torch.device("cpu")
@@ -93,6 +104,21 @@ def test_a_piece_stands_out_as_a_whole_where_some_of_it_is_sure():
     log_odds[..., 10, 25] = 5.0  # a single pixel
     assert torch.equal(_hysteresis(log_odds), (log_odds > -9) & (torch.arange(12).view(1, 1, 12, 1) == 3))
     assert not _hysteresis(log_odds.clamp(max=-0.1)).any()
+
+
+def test_agreement_carries_a_mark_on_beside_where_it_stood_out_and_farther_off_only_where_it_is_sure():
+    """A line of which a fifth stood out; after agreeing all is possible, and farther off none is sure, then a part."""
+    stood_out, log_odds = torch.zeros(1, 1, 9, 200, dtype=torch.bool), torch.full((1, 1, 9, 200), LOW - 1)
+    stood_out[..., 4, :40] = True
+    log_odds[..., 4, :] = LOW + 1
+    log_odds[..., 4, 10:30] = 1.0
+    grown = _grown(log_odds, stood_out)
+    assert grown[..., 4, :].nonzero().max() == 39 + GROWTH
+    assert grown.sum() == 40 + GROWTH
+    log_odds[..., 4, 150 : 150 + LEAST_SURE - 1] = 1.0
+    assert torch.equal(_grown(log_odds, stood_out), grown)
+    log_odds[..., 4, 150 + LEAST_SURE - 1] = 1.0
+    assert _grown(log_odds, stood_out).sum() == 200
 
 
 def test_pixels_of_one_colour_agree_on_whether_they_are_a_mark():

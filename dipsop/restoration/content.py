@@ -45,6 +45,8 @@ class Content:
 
     Attributes
     ----------
+    drawn : bool
+        Whether the picture is a drawing.
     pieces : Tensor, bool (2, 1, H, W), or None
         What is not corrupted by being too bright, and what is not by being too dark.
     specks, doubt : Tensor (C·LEVELS,), and float
@@ -53,7 +55,7 @@ class Content:
     """
 
     def __init__(self, y: Tensor, marked: Tensor) -> None:
-        self._y, self._marked, self._drawn = y, marked, is_drawn(y)
+        self._y, self._marked, self.drawn = y, marked, is_drawn(y)
         self.pieces: Tensor | None = None
         self.specks, self.doubt = torch.zeros(y.shape[1] * LEVELS, device=y.device), 0.0
 
@@ -66,10 +68,10 @@ class Content:
 
         In a drawing what is not connected is content as well, if it lies in lines: dots.
         """
-        connected = self.clusters(corruption) > (0.0 if self._drawn else MOST_CLUSTERED)  # in a drawing, however little
+        connected = self.clusters(corruption) > (0.0 if self.drawn else MOST_CLUSTERED)  # in a drawing, however little
         if connected:
             self.remember(corruption)
-        return connected or (self._drawn and not scattered(*self._beside(found)))
+        return connected or (self.drawn and not scattered(*self._beside(found)))
 
     def left_behind(self, found: Tensor) -> Tensor | None:
         """Return what is content though it does not lie in lines, bool, the shape of `found`; None where nothing is.
@@ -78,7 +80,7 @@ class Content:
         but marks is content then, found or not, except for values that lie alone on one colour, and for what is within
         those pieces if specks have a level of their own there.
         """
-        if not self._drawn:
+        if not self.drawn:
             return None
         beside, where = self._beside(found)
         if float(beside.sum()) >= FEW * found.shape[1] * float(where.sum()):

@@ -117,9 +117,9 @@ class Detection:
         self.scale = torch.full_like(y, config.least_residual)
         # By residuals alone the log-odds of channels that share add; a look has learned what they say together.
         self._adds_up = config.shared_corruption and look is None
-        self.prior = Prior(y, config.strength, self._adds_up)
         self.context: Tensor | None = None
         self.content = Content(y, self._marked)
+        self.prior = Prior(y, config.strength, self._adds_up, self.content.drawn)
         self.by_row, self.by_column = torch.ones_like(y[..., :1]), torch.ones_like(y[..., :1, :])
         self.rounds_done = 0
         self._early_rounds = first_rounds + config.rounds - LATE_ROUNDS

@@ -45,6 +45,7 @@ ROWS = 32  # at a time, so that all of it stays in the cache
 # Hysteresis: log-odds from which on a pixel may be part of a mark, and how many pixels of its piece have to be more
 # likely marked than not.
 LOW, LEAST_SURE = -4.5, 6
+GROWTH = 16  # pixels that agreement may carry a mark beyond where it stood out, unless it is sure there, too
 
 
 class Marks(nn.Module):
@@ -95,10 +96,12 @@ def marks_over(y: Tensor, dtype: Dtype, told: bool = False) -> Tensor | None:
         shift, left = min(MOST_RAISED, max(0, -float(usual))), LEFT_WHEN_TOLD
         factor = DECIDED  # half of a crack that is taken out is a crack still to be seen
     log_odds += shift
-    if not _hysteresis(log_odds).any():
+    stood_out = _hysteresis(log_odds)
+    if not stood_out.any():
         return None
     log_odds = _mean_field(seen, log_odds) - left
-    odds = (factor * log_odds).exp_().masked_fill_(~_hysteresis(log_odds), 0)
+    stands_out = _hysteresis(log_odds) if told else _grown(log_odds, stood_out)
+    odds = (factor * log_odds).exp_().masked_fill_(~stands_out, 0)
     if seen.shape[-2:] != y.shape[-2:]:
         odds = F.interpolate(odds, scale_factor=2)[..., : y.shape[-2], : y.shape[-1]].contiguous()
     return odds if odds.any() else None
@@ -155,6 +158,15 @@ def _around() -> list[tuple[int, int]]:
         radius = REACH / 2 * math.sqrt(-2 * math.log(1 - (k + 0.5) / NEIGHBOURS * (1 - math.exp(-2))))
         offsets.add((round(radius * math.sin(k * golden)), round(radius * math.cos(k * golden))))
     return sorted(offsets - {(0, 0)})
+
+
+def _grown(log_odds: Tensor, stood_out: Tensor) -> Tensor:
+    """Where marks are once pixels of one colour agree: near those that stood out before, and where others do by now.
+
+    Else a stroke in one corner would take a long edge of its colour along.
+    """
+    near = F.max_pool2d(stood_out.float(), 2 * GROWTH + 1, 1, GROWTH) > 0
+    return (_hysteresis(log_odds) & near) | _hysteresis(log_odds.masked_fill(near, -math.inf))
 
 
 def _hysteresis(log_odds: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ DENSE, COMMON, MOSTLY, OTHERS, NEARLY_NONE = 0.28, 5.0, 0.9, 0.1, 1e-7
 FIRST_SHARE = 0.3
 # Of corrupted values. Were the least as large as 0.005, it would flag some values of every clean picture.
 LEAST_SHARE, MOST_SHARE = 1e-5, 0.8
+# How far off, in units of b, a value has to be to say something of the levels of corruption. In a drawing most values
+# are of a few levels, and those beside a line, off by a little, would make paper of all of it.
+FAR, FAR_IN_DRAWING = 1.0, 3.0
 
 
 class Prior:
@@ -40,6 +43,8 @@ class Prior:
         What the odds are multiplied by.
     adds_up : bool
         Whether the log-odds of a pixel's channels add.
+    drawn : bool
+        Whether it is a drawing (`content.is_drawn`).
 
     Attributes
     ----------
@@ -51,8 +56,9 @@ class Prior:
         Whether the density of the levels counts.
     """
 
-    def __init__(self, y: Tensor, strength: float = 1.0, adds_up: bool = False) -> None:
+    def __init__(self, y: Tensor, strength: float = 1.0, adds_up: bool = False, drawn: bool = False) -> None:
         self.y, self._strength, self._adds_up = y, strength, adds_up
+        self._far = FAR_IN_DRAWING if drawn else FAR
         self.share = torch.tensor(FIRST_SHARE, device=y.device)
         self.density = torch.ones(y.shape[1], LEVELS, device=y.device)
         self.by_level = True
@@ -81,7 +87,7 @@ class Prior:
             share += corrupted.sum() / self.y.numel()
             # What is as predicted says nothing of the levels of corruption: it is mostly clean, and all of one level on
             # the paper of a page, which would be flagged by its own number.
-            corrupted.mul_(residual[..., rows, :].abs() > scale[..., rows, :])
+            corrupted.mul_(residual[..., rows, :].abs() > self._far * scale[..., rows, :])
             levels = cells(self.y[..., rows, :]).flatten()
             counts += torch.bincount(levels, corrupted.to(exact).flatten(), counts.numel())
         self.share = share.clamp(LEAST_SHARE, MOST_SHARE)
