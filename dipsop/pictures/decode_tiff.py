@@ -227,8 +227,8 @@ def _tag(page: tifffile.TiffPage, code: int, otherwise: Any = None) -> Any:
 
 
 def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    unit = int(_tag(page, 296, 2))  # the default; 1 is none, as of arrays that were written by a program
     try:
+        unit = int(_tag(page, 296, 2))  # the default; 1 is none, as of arrays that were written by a program
         (across, of_across), (down, of_down) = _tag(page, 282), _tag(page, 283)
         per_inch = {2: 1.0, 3: 2.54}[unit]
         return across / of_across * per_inch, down / of_down * per_inch

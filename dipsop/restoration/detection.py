@@ -174,12 +174,13 @@ class Detection:
                 self._make_certain(before, math.inf)
             self.prior.fit(self.corruption, residual, self.scale, early=self.rounds_done < self._early_rounds)
 
-    def posterior_mean(self, network_output: Tensor) -> Tensor:
+    def posterior_mean(self, network_output: Tensor, replaced: Tensor | None = None) -> Tensor:
         """Return p·f + (1 − p)·y, p being the probability of corruption; y, bit for bit, where it is not `replaced`.
 
-        That has the least squared error. Most of what was found is so nearly for certain.
+        That has the least squared error. Most of what was found is so nearly for certain. Whoever has asked for
+        `replaced` hands it in, as it is a pass over the picture.
         """
-        mean, replaced = self.y.clone(), self.replaced()
+        mean, replaced = self.y.clone(), self.replaced() if replaced is None else replaced
         for rows in bands(self.y):
             probability = self._probability(rows).masked_fill_(~replaced[..., rows, :], 0)
             mean[..., rows, :].lerp_(network_output[..., rows, :], probability)

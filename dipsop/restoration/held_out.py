@@ -184,7 +184,8 @@ class HeldOutFit:
 
     def image(self, flips: int | None = None) -> Tensor:
         """What `restored` says of `network_output`; tiles where nothing is replaced are not predicted for it."""
-        return self.detection.posterior_mean(self.network_output(flips, self.detection.replaced()))
+        replaced = self.detection.replaced()
+        return self.detection.posterior_mean(self.network_output(flips, replaced), replaced)
 
     @torch.no_grad()
     def network_output(self, flips: int | None = None, wanted: Tensor | None = None) -> Tensor:
